@@ -1,0 +1,6 @@
+//! What every layer may use: bodies, time, draining, typed units, positions in a document.
+
+pub mod clock;
+pub mod drain;
+pub mod problem;
+pub mod units;
