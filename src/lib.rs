@@ -2,7 +2,10 @@
 //!
 //! Every request is *decided*, *delivered* and *recorded*; every configuration change is *read*,
 //! *parsed*, *checked*, *compiled*, *bound*, *swapped* and *drained*. A module imports only
-//! modules above it in the list below; `tests/tidy.rs` proves it.
+//! modules before it in this list; `tests/tidy.rs` proves it.
+//!
+//! | module | what it is for |
+//! |---|---|
 
 pub mod base;
-pub mod predicate;
+pub mod telemetry;

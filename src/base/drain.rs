@@ -64,7 +64,7 @@ mod tests {
             tokio::time::advance(Duration::from_secs(1)).await;
         });
         drop(draining);
-        assert!(drain.finish(Duration::from_secs(60)).await);
+        assert!(drain.finish(Duration::from_mins(1)).await);
         assert!(task.is_finished());
     }
 

@@ -1,6 +1,8 @@
 //! What every layer may use: bodies, time, draining, typed units, positions in a document.
 
+pub mod body;
 pub mod clock;
 pub mod drain;
 pub mod problem;
 pub mod units;
+pub mod unsupported;

@@ -71,7 +71,7 @@ pub struct Duration(pub std::time::Duration);
 
 impl Duration {
     /// The longest span that can be written: 10 years.
-    pub const MAX: std::time::Duration = std::time::Duration::from_secs(10 * 365 * 86_400);
+    pub const MAX: std::time::Duration = std::time::Duration::from_hours(10 * 365 * 24);
 
     /// A span of whole seconds.
     pub const fn from_secs(seconds: u64) -> Self {

@@ -1,0 +1,439 @@
+//! Every metric in one table, and the scrape that sums the workers' shards into it.
+
+use super::series::{Outcome, PoolSeries, RouteSeries, live, shared};
+use super::shard::{Counter, Durations, Shards, WorkerIndex};
+use parking_lot::Mutex;
+use prometheus::TextEncoder;
+use prometheus::proto::{self, MetricType};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+
+/// One metric: its name, kind, labels and help text.
+#[derive(Debug)]
+pub struct Description {
+    name: &'static str,
+    kind: MetricType,
+    labels: &'static [&'static str],
+    help: &'static str,
+}
+
+/// Declares the table and a number for each of its rows.
+macro_rules! metrics {
+    ($($id:ident $kind:ident $name:literal [$($label:literal)*] $help:literal;)*) => {
+        /// The rows of the table.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[expect(missing_docs, reason = "each row's help text says it")]
+        pub enum Metric { $($id),* }
+
+        /// The table, in the order in which it is shown.
+        pub const TABLE: &[Description] = &[$(Description {
+            name: $name,
+            kind: MetricType::$kind,
+            labels: &[$($label),*],
+            help: $help,
+        }),*];
+    };
+}
+
+metrics! {
+    Requests COUNTER "serin_requests_total" ["route" "arm" "pool" "code"]
+        "Requests by what was decided and the exact status sent; 499 if the client left before.";
+    RequestDuration HISTOGRAM "serin_request_duration_seconds" ["route" "pool"]
+        "Time from a request's head to the last byte of its response.";
+    RequestsInFlight GAUGE "serin_requests_in_flight" ["route"]
+        "Requests whose response is not complete.";
+    Decisions COUNTER "serin_decisions_total" ["route" "arm" "pool" "reason"]
+        "Decisions by why the pool was chosen.";
+    Attempts COUNTER "serin_attempts_total" ["pool" "outcome"]
+        "Attempts to get a response from a pool; outcomes of retries start with retry_.";
+    OverridesRefused COUNTER "serin_overrides_refused_total" ["route"]
+        "Override headers that came from an untrusted peer or named no pool of the route.";
+    SplitWeight GAUGE "serin_split_weight" ["route" "arm" "pool"]
+        "The configured weight of a pool in an arm.";
+    Errors COUNTER "serin_errors_total" ["cause" "blame"]
+        "Requests that Serin answered or broke off itself, by cause and by whose fault it was.";
+    UpstreamConnections GAUGE "serin_upstream_connections" ["pool" "state"]
+        "Open connections to a pool's endpoints.";
+    Endpoints GAUGE "serin_endpoints" ["pool" "state"]
+        "Endpoints of a pool by state.";
+    Ejections COUNTER "serin_ejections_total" ["pool" "reason"]
+        "Endpoints taken out of a pool because of how they answered.";
+    DownstreamConnections GAUGE "serin_downstream_connections" ["listener"]
+        "Open client connections.";
+    DownstreamConnectionsTotal COUNTER "serin_downstream_connections_total" ["listener"]
+        "Client connections accepted.";
+    AcceptErrors COUNTER "serin_accept_errors_total" ["listener"]
+        "Connections that could not be accepted, for want of file descriptors for example.";
+    Panics COUNTER "serin_panics_total" []
+        "Connections ended by a bug; anything but 0 deserves a report.";
+    ConfigGeneration GAUGE "serin_config_generation" []
+        "The number of the configuration in use; grows with every accepted change.";
+    ConfigReloads COUNTER "serin_config_reloads_total" ["result"]
+        "Configuration changes read, by what became of them.";
+    ConfigLastSuccess GAUGE "serin_config_last_reload_success_timestamp_seconds" []
+        "When a configuration was last accepted, in seconds since the Unix epoch.";
+    BuildInfo GAUGE "serin_build_info" ["version"]
+        "Always 1; says which build this is.";
+    ProcessCpu COUNTER "process_cpu_seconds_total" []
+        "User and system CPU time spent.";
+    ProcessMemory GAUGE "process_resident_memory_bytes" []
+        "Resident memory.";
+    ProcessFds GAUGE "process_open_fds" []
+        "Open file descriptors.";
+    ProcessStart GAUGE "process_start_time_seconds" []
+        "When the process started, in seconds since the Unix epoch.";
+}
+
+/// Where values are put while a scrape goes through its sources.
+#[derive(Debug)]
+pub struct Sink {
+    families: Vec<Vec<proto::Metric>>,
+}
+
+/// Something that knows values which no shard holds, such as the state of endpoints.
+pub trait Source: Send + Sync {
+    /// Puts its values into the sink.
+    fn collect(&self, sink: &mut Sink);
+}
+
+/// What became of a configuration change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reload {
+    /// It is in use.
+    Accepted,
+    /// It was wrong; the one before stays in use.
+    Rejected,
+    /// It says the same as the one in use.
+    Unchanged,
+}
+
+impl Reload {
+    const LABELS: [&str; 3] = ["accepted", "rejected", "unchanged"];
+}
+
+/// One row of `serin_split_weight`: route, arm, pool, weight.
+pub type SplitWeight = (Arc<str>, Arc<str>, Arc<str>, u32);
+
+/// All that is counted in this process.
+pub struct Metrics {
+    workers: usize,
+    routes: Mutex<HashMap<Arc<str>, Weak<RouteSeries>>>,
+    pools: Mutex<HashMap<Arc<str>, Weak<PoolSeries>>>,
+    sources: Mutex<Vec<Weak<dyn Source>>>,
+    split_weights: Mutex<Vec<SplitWeight>>,
+    /// Requests that failed, by the number of their cause; who names the causes registers a source.
+    pub causes: Shards<[Counter; 32]>,
+    /// Connections ended by a panic.
+    pub panics: Shards<Counter>,
+    generation: AtomicI64,
+    reloads: [AtomicU64; 3],
+    last_success: Mutex<f64>,
+    started: f64,
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.debug_struct("Metrics").field("workers", &self.workers).finish_non_exhaustive()
+    }
+}
+
+impl Metrics {
+    /// Nothing counted yet, for so many workers.
+    pub fn new(workers: usize) -> Self {
+        Self {
+            workers,
+            routes: Mutex::default(),
+            pools: Mutex::default(),
+            sources: Mutex::default(),
+            split_weights: Mutex::default(),
+            causes: Shards::new(workers),
+            panics: Shards::new(workers),
+            generation: AtomicI64::new(0),
+            reloads: Default::default(),
+            last_success: Mutex::new(0.0),
+            started: crate::base::clock::unix_seconds(),
+        }
+    }
+
+    /// How many workers count.
+    pub fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// The series of a route, the one in use if there is one.
+    pub fn route(&self, route: &str) -> Arc<RouteSeries> {
+        shared(&mut self.routes.lock(), route.into(), || RouteSeries::new(route, self.workers))
+    }
+
+    /// The series of a pool, the one in use if there is one.
+    pub fn pool(&self, pool: &str) -> Arc<PoolSeries> {
+        shared(&mut self.pools.lock(), pool.into(), || PoolSeries::new(pool, self.workers))
+    }
+
+    /// Adds a source that is asked at every scrape for as long as somebody else holds it.
+    pub fn add_source(&self, source: &Arc<impl Source + 'static>) {
+        let source: Arc<dyn Source> = source.clone();
+        self.sources.lock().push(Arc::downgrade(&source));
+    }
+
+    /// Counts a configuration change and, if it was accepted, what is in use now.
+    pub fn reloaded(&self, reload: Reload) {
+        if let Some(counter) = self.reloads.get(reload as usize) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Notes the configuration that is in use now.
+    pub fn in_use(&self, generation: u64, weights: Vec<SplitWeight>) {
+        self.generation.store(i64::try_from(generation).unwrap_or(i64::MAX), Relaxed);
+        *self.split_weights.lock() = weights;
+        *self.last_success.lock() = crate::base::clock::unix_seconds();
+    }
+
+    /// Counts a connection that a panic ended.
+    pub fn panicked(&self, worker: WorkerIndex) {
+        self.panics.of(worker).increment();
+    }
+
+    /// The text that a Prometheus server scrapes (exposition format 0.0.4).
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        let mut sink = Sink::new();
+        self.collect_routes(&mut sink);
+        self.collect_pools(&mut sink);
+        self.collect_config(&mut sink);
+        let sources: Vec<_> = {
+            let mut sources = self.sources.lock();
+            sources.retain(|source| source.strong_count() > 0);
+            sources.iter().filter_map(Weak::upgrade).collect()
+        };
+        for source in sources {
+            source.collect(&mut sink);
+        }
+        super::process::collect(self.started, &mut sink);
+        TextEncoder::new().encode_to_string(&sink.into_families())
+    }
+
+    fn collect_routes(&self, sink: &mut Sink) {
+        let mut routes = live(&mut self.routes.lock());
+        routes.sort_by(|a, b| a.route.cmp(&b.route));
+        for series in routes {
+            let route = &*series.route;
+            let mut choices = series.choices();
+            choices.sort_by(|a, b| (&a.arm, &a.pool).cmp(&(&b.arm, &b.pool)));
+            for choice in choices {
+                collect_choice(sink, route, &choice);
+            }
+            let mut durations = series.durations();
+            durations.sort_by(|a, b| a.pool.cmp(&b.pool));
+            for duration in durations {
+                let mut buckets = [0; Durations::BOUNDS.len() + 1];
+                let sum: u64 = duration.shards.iter().map(|shard| shard.add_to(&mut buckets)).sum();
+                if buckets.iter().any(|count| *count > 0) {
+                    sink.histogram(
+                        Metric::RequestDuration,
+                        &[route, &duration.pool],
+                        &buckets,
+                        sum,
+                    );
+                }
+            }
+            let in_flight: i64 = series.shards.iter().map(|shard| shard.in_flight.value()).sum();
+            let refused: u64 =
+                series.shards.iter().map(|shard| shard.overrides_refused.value()).sum();
+            sink.integer(Metric::RequestsInFlight, &[route], in_flight);
+            if !route.is_empty() {
+                sink.count(Metric::OverridesRefused, &[route], refused);
+            }
+        }
+    }
+
+    fn collect_pools(&self, sink: &mut Sink) {
+        let mut pools = live(&mut self.pools.lock());
+        pools.sort_by(|a, b| a.pool.cmp(&b.pool));
+        for series in pools {
+            let pool = &*series.pool;
+            for outcome in Outcome::ALL {
+                let (first, retry) = outcome.labels();
+                let sum = |counts: &dyn Fn(&super::series::PoolShard) -> u64| -> u64 {
+                    series.shards.iter().map(counts).sum()
+                };
+                let index = outcome as usize;
+                let firsts = sum(&|shard| shard.attempts.get(index).map_or(0, Counter::value));
+                let retries = sum(&|shard| shard.retries.get(index).map_or(0, Counter::value));
+                sink.count(Metric::Attempts, &[pool, first], firsts);
+                sink.count(Metric::Attempts, &[pool, retry], retries);
+            }
+            let open: i64 = series.shards.iter().map(|shard| shard.connections.value()).sum();
+            let idle: i64 = series.shards.iter().map(|shard| shard.idle.value()).sum();
+            sink.integer(Metric::UpstreamConnections, &[pool, "active"], open - idle);
+            sink.integer(Metric::UpstreamConnections, &[pool, "idle"], idle);
+        }
+    }
+
+    fn collect_config(&self, sink: &mut Sink) {
+        for (route, arm, pool, weight) in &*self.split_weights.lock() {
+            sink.integer(Metric::SplitWeight, &[route, arm, pool], i64::from(*weight));
+        }
+        sink.integer(Metric::ConfigGeneration, &[], self.generation.load(Relaxed));
+        for (label, counter) in Reload::LABELS.iter().zip(&self.reloads) {
+            sink.count(Metric::ConfigReloads, &[label], counter.load(Relaxed));
+        }
+        sink.number(Metric::ConfigLastSuccess, &[], *self.last_success.lock());
+        sink.integer(Metric::BuildInfo, &[env!("CARGO_PKG_VERSION")], 1);
+        let panics = self.panics.iter().map(Counter::value).sum();
+        sink.count(Metric::Panics, &[], panics);
+    }
+}
+
+fn collect_choice(sink: &mut Sink, route: &str, choice: &super::series::ChoiceSeries) {
+    /// The reasons in the order of their numbers in `split`.
+    const REASONS: [&str; 6] =
+        ["override", "cohort", "weight", "single", "fallback", "missing_key"];
+    let mut codes: HashMap<u16, u64> = HashMap::new();
+    let mut reasons = [0; REASONS.len()];
+    for shard in choice.shards.iter() {
+        for (code, count) in shard.codes.counts() {
+            *codes.entry(code).or_default() += count;
+        }
+        for (total, counter) in reasons.iter_mut().zip(&shard.reasons) {
+            *total += counter.value();
+        }
+    }
+    if choice.declared {
+        codes.entry(200).or_default();
+    }
+    let mut codes: Vec<_> = codes.into_iter().collect();
+    codes.sort_unstable();
+    for (code, count) in codes {
+        let code = code.to_string();
+        sink.count(Metric::Requests, &[route, &choice.arm, &choice.pool, &code], count);
+    }
+    for (reason, count) in REASONS.iter().zip(reasons).filter(|(_, count)| *count > 0) {
+        sink.count(Metric::Decisions, &[route, &choice.arm, &choice.pool, reason], count);
+    }
+}
+
+impl Sink {
+    fn new() -> Self {
+        Self { families: TABLE.iter().map(|_| Vec::new()).collect() }
+    }
+
+    /// A counter's value.
+    #[expect(clippy::cast_precision_loss, reason = "Prometheus counts in floats")]
+    pub fn count(&mut self, metric: Metric, labels: &[&str], value: u64) {
+        let mut counter = proto::Counter::default();
+        counter.set_value(value as f64);
+        self.push(metric, labels, |row| row.set_counter(counter));
+    }
+
+    /// A gauge's whole value.
+    #[expect(clippy::cast_precision_loss, reason = "Prometheus counts in floats")]
+    pub fn integer(&mut self, metric: Metric, labels: &[&str], value: i64) {
+        self.number(metric, labels, value as f64);
+    }
+
+    /// A gauge's or counter's fractional value.
+    pub fn number(&mut self, metric: Metric, labels: &[&str], value: f64) {
+        let counts = TABLE.get(metric as usize).is_some_and(|row| row.kind == MetricType::COUNTER);
+        self.push(metric, labels, |row| {
+            if counts {
+                let mut counter = proto::Counter::default();
+                counter.set_value(value);
+                row.set_counter(counter);
+            } else {
+                let mut gauge = proto::Gauge::default();
+                gauge.set_value(value);
+                row.set_gauge(gauge);
+            }
+        });
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "Prometheus counts in floats")]
+    fn histogram(&mut self, metric: Metric, labels: &[&str], buckets: &[u64], nanoseconds: u64) {
+        let mut histogram = proto::Histogram::default();
+        let mut total = 0;
+        let mut rows = Vec::with_capacity(buckets.len());
+        for (bound, count) in Durations::BOUNDS.iter().zip(buckets) {
+            total += count;
+            let mut bucket = proto::Bucket::default();
+            bucket.set_upper_bound(*bound as f64 / 1e6);
+            bucket.set_cumulative_count(total);
+            rows.push(bucket);
+        }
+        histogram.set_bucket(rows);
+        histogram.set_sample_count(buckets.iter().sum());
+        histogram.set_sample_sum(nanoseconds as f64 / 1e9);
+        self.push(metric, labels, |row| row.set_histogram(histogram));
+    }
+
+    fn push(&mut self, metric: Metric, labels: &[&str], set: impl FnOnce(&mut proto::Metric)) {
+        let (Some(row), Some(family)) =
+            (TABLE.get(metric as usize), self.families.get_mut(metric as usize))
+        else {
+            return;
+        };
+        debug_assert_eq!(row.labels.len(), labels.len(), "{}", row.name);
+        let pairs = row.labels.iter().zip(labels).map(|(name, value)| {
+            let mut pair = proto::LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        });
+        let mut row = proto::Metric::from_label(pairs.collect());
+        set(&mut row);
+        family.push(row);
+    }
+
+    fn into_families(self) -> Vec<proto::MetricFamily> {
+        TABLE
+            .iter()
+            .zip(self.families)
+            .filter(|(_, rows)| !rows.is_empty())
+            .map(|(row, rows)| {
+                let mut family = proto::MetricFamily::default();
+                family.set_name(row.name.to_owned());
+                family.set_help(row.help.to_owned());
+                family.set_field_type(row.kind);
+                family.set_metric(rows);
+                family
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Metrics, Reload};
+    use crate::telemetry::shard::WorkerIndex;
+    use std::time::Duration;
+
+    #[test]
+    fn workers_are_summed_and_series_without_a_holder_are_dropped() {
+        let metrics = Metrics::new(2);
+        let route = metrics.route("shop");
+        let choice = route.choice(&"main".into(), &"canary".into(), true);
+        let duration = route.duration(&"canary".into());
+        for worker in [WorkerIndex(0), WorkerIndex(1)] {
+            choice.shards.of(worker).codes.increment(204);
+            duration.shards.of(worker).observe(Duration::from_millis(3));
+        }
+        metrics.reloaded(Reload::Accepted);
+        let text = metrics.render().unwrap();
+        assert!(text.contains(
+            r#"serin_requests_total{route="shop",arm="main",pool="canary",code="204"} 2"#
+        ));
+        assert!(text.contains(r#"bucket{route="shop",pool="canary",le="0.005"} 2"#), "{text}");
+        assert!(text.contains(r#"serin_config_reloads_total{result="accepted"} 1"#));
+        drop((route, choice, duration));
+        assert!(!metrics.render().unwrap().contains("shop"));
+    }
+
+    #[test]
+    fn a_series_that_is_held_is_handed_out_again() {
+        let metrics = Metrics::new(1);
+        let first = metrics.route("shop");
+        first.shards.of(WorkerIndex(0)).in_flight.add(1);
+        assert_eq!(metrics.route("shop").shards.of(WorkerIndex(0)).in_flight.value(), 1);
+    }
+}
