@@ -8,4 +8,5 @@
 //! |---|---|
 
 pub mod base;
+pub mod predicate;
 pub mod telemetry;
