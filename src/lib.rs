@@ -9,4 +9,5 @@
 
 pub mod base;
 pub mod predicate;
+pub mod route;
 pub mod telemetry;
