@@ -10,4 +10,5 @@
 pub mod base;
 pub mod predicate;
 pub mod route;
+pub mod split;
 pub mod telemetry;

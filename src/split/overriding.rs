@@ -1,0 +1,54 @@
+//! The override: a request from a trusted peer names its pool.
+
+use super::PoolIndex;
+use crate::predicate::{Cidrs, FieldName, Head};
+use http::HeaderName;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// A header by which trusted peers choose the pool, so that a tester can always reach the canary.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OverrideConfig {
+    /// The header's name; its value is the name of a pool of the route.
+    pub header: FieldName,
+    /// The networks whose connections may use it; from all others it is removed. Default: none.
+    #[serde(default)]
+    pub trusted: Cidrs,
+}
+
+/// A compiled override.
+#[derive(Debug)]
+pub(super) struct Override {
+    pub(super) header: HeaderName,
+    trusted: Cidrs,
+}
+
+/// What a request asks by the override header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// Nothing: the header is not there.
+    Nothing,
+    /// Something that it may not ask, or that is not one pool of the route.
+    Refused,
+    /// This pool of the route.
+    Pool(PoolIndex),
+}
+
+impl Override {
+    pub(super) fn compile(config: &OverrideConfig) -> Self {
+        Self { header: config.header.0.clone(), trusted: config.trusted.clone() }
+    }
+
+    /// What the request asks of a route with these pools.
+    pub(super) fn asked(&self, head: &Head<'_>, pools: &[(String, PoolIndex)]) -> Asked {
+        let mut values = head.headers.get_all(&self.header).iter();
+        let Some(value) = values.next() else { return Asked::Nothing };
+        // Several values: a client may have put its own beside that of a trusted proxy.
+        if values.next().is_some() || !self.trusted.contains(head.peer) {
+            return Asked::Refused;
+        }
+        let named = pools.iter().find(|(name, _)| name.as_bytes() == value.as_bytes());
+        named.map_or(Asked::Refused, |(_, pool)| Asked::Pool(*pool))
+    }
+}
