@@ -12,3 +12,4 @@ pub mod predicate;
 pub mod route;
 pub mod split;
 pub mod telemetry;
+pub mod upstream;

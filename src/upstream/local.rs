@@ -1,0 +1,317 @@
+//! One worker's view of the pools: its load, its connections, the endpoints as it last saw them.
+
+use super::balance::{BalanceConfig, InFlight, Question};
+use super::connections::Connection;
+use super::endpoint::Endpoint;
+use super::pool::Pool;
+use crate::telemetry::series::{PoolSeries, PoolShard};
+use crate::telemetry::shard::WorkerIndex;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// One worker's view of the pools of a snapshot, in the snapshot's order.
+#[derive(Debug)]
+pub struct LocalPools {
+    worker: WorkerIndex,
+    pools: Box<[Rc<LocalPool>]>,
+}
+
+/// One worker's view of a pool.
+#[derive(Debug)]
+pub struct LocalPool {
+    pool: Arc<Pool>,
+    worker: WorkerIndex,
+    /// The pool's version that `endpoints` and `usable` show.
+    version: Cell<u64>,
+    endpoints: RefCell<Vec<Rc<LocalEndpoint>>>,
+    usable: RefCell<Usable>,
+    turn: Cell<usize>,
+}
+
+/// One worker's view of an endpoint.
+#[derive(Debug)]
+pub struct LocalEndpoint {
+    /// The endpoint, shared with the other workers.
+    pub endpoint: Arc<Endpoint>,
+    pool: Arc<Pool>,
+    worker: WorkerIndex,
+    in_flight: Cell<usize>,
+    /// Whether the pool no longer has it: its connections are not kept.
+    retired: Cell<bool>,
+    idle: RefCell<Vec<Connection>>,
+}
+
+/// The endpoints that may be chosen.
+#[derive(Debug, Default)]
+struct Usable(Vec<Rc<LocalEndpoint>>);
+
+/// The usable endpoints but one.
+#[derive(Debug)]
+struct Except<'a> {
+    usable: &'a Usable,
+    except: usize,
+}
+
+/// A request's place at an endpoint; given back when dropped.
+#[derive(Debug)]
+pub struct Place(Rc<LocalEndpoint>);
+
+impl LocalPools {
+    /// No pools.
+    pub fn new(worker: WorkerIndex) -> Self {
+        Self { worker, pools: Box::default() }
+    }
+
+    /// The view of another snapshot's pools; load and connections of the ones that stay are kept.
+    #[must_use]
+    pub fn adopt(&self, pools: &[Arc<Pool>]) -> Self {
+        let known: HashMap<_, _> =
+            self.pools.iter().map(|local| (Arc::as_ptr(&local.pool), local)).collect();
+        let pools = pools.iter().map(|pool| match known.get(&Arc::as_ptr(pool)) {
+            Some(local) => Rc::clone(local),
+            None => Rc::new(LocalPool::new(pool, self.worker)),
+        });
+        Self { worker: self.worker, pools: pools.collect() }
+    }
+
+    /// The pool of this number.
+    pub fn get(&self, index: usize) -> Option<&Rc<LocalPool>> {
+        self.pools.get(index)
+    }
+
+    /// Closes connections that were idle for too long or whose endpoint is gone. To be called once
+    /// per [`super::connections::SWEEP`].
+    pub fn sweep(&self) {
+        for local in &self.pools {
+            local.refresh();
+            for endpoint in local.endpoints.borrow().iter() {
+                endpoint.sweep();
+            }
+        }
+    }
+}
+
+impl LocalPool {
+    fn new(pool: &Arc<Pool>, worker: WorkerIndex) -> Self {
+        Self {
+            pool: Arc::clone(pool),
+            worker,
+            version: Cell::new(u64::MAX),
+            endpoints: RefCell::default(),
+            usable: RefCell::default(),
+            turn: Cell::new(0),
+        }
+    }
+
+    /// Chooses an endpoint, another one than `except` if there is any, and takes a place there.
+    pub fn take(
+        &self,
+        balance: BalanceConfig,
+        random: u64,
+        except: Option<&LocalEndpoint>,
+    ) -> Option<Place> {
+        self.refresh();
+        let usable = self.usable.borrow();
+        let turn = self.turn.get();
+        self.turn.set(turn.wrapping_add(1));
+        let excepted = except.and_then(|except| {
+            usable.0.iter().position(|endpoint| std::ptr::eq(Rc::as_ptr(endpoint), except))
+        });
+        let chosen = match excepted {
+            Some(except) if usable.0.len() > 1 => {
+                let others = Except { usable: &usable, except };
+                let chosen = balance.choose(Question { in_flight: &others, turn, random })?;
+                others.index(chosen)
+            }
+            _ => balance.choose(Question { in_flight: &*usable, turn, random })?,
+        };
+        usable.0.get(chosen).map(|endpoint| Place::new(Rc::clone(endpoint)))
+    }
+
+    /// Takes over what changed in the pool since this worker last looked.
+    fn refresh(&self) {
+        let version = self.pool.version();
+        if self.version.replace(version) == version {
+            return;
+        }
+        let current = self.pool.endpoints();
+        let mut endpoints = self.endpoints.borrow_mut();
+        let old = std::mem::take(&mut *endpoints);
+        for endpoint in &**current {
+            let known = old.iter().find(|local| Arc::ptr_eq(&local.endpoint, endpoint));
+            endpoints.push(known.map_or_else(
+                || Rc::new(LocalEndpoint::new(endpoint, &self.pool, self.worker)),
+                Rc::clone,
+            ));
+        }
+        for gone in old {
+            if !endpoints.iter().any(|endpoint| Rc::ptr_eq(endpoint, &gone)) {
+                gone.retire();
+            }
+        }
+        let usable = endpoints.iter().filter(|local| local.endpoint.is_usable());
+        self.usable.borrow_mut().0 = usable.cloned().collect();
+    }
+}
+
+impl Drop for LocalPool {
+    fn drop(&mut self) {
+        for endpoint in self.endpoints.get_mut() {
+            endpoint.retire();
+        }
+    }
+}
+
+impl LocalEndpoint {
+    fn new(endpoint: &Arc<Endpoint>, pool: &Arc<Pool>, worker: WorkerIndex) -> Self {
+        Self {
+            endpoint: Arc::clone(endpoint),
+            pool: Arc::clone(pool),
+            worker,
+            in_flight: Cell::new(0),
+            retired: Cell::new(false),
+            idle: RefCell::default(),
+        }
+    }
+
+    /// The pool's series.
+    pub(super) fn series(&self) -> &Arc<PoolSeries> {
+        &self.pool.series
+    }
+
+    /// The worker whose view this is.
+    pub(super) fn worker(&self) -> WorkerIndex {
+        self.worker
+    }
+
+    /// This worker's counters of the pool.
+    pub fn shard(&self) -> &PoolShard {
+        self.pool.series.shards.of(self.worker)
+    }
+
+    /// The idle connection used last, if one is still open.
+    pub(super) fn take_idle(&self) -> Option<Connection> {
+        let mut idle = self.idle.borrow_mut();
+        while let Some(connection) = idle.pop() {
+            self.shard().idle.add(-1);
+            if connection.is_ready() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection for a later request, unless there are enough or the endpoint is gone.
+    pub(super) fn keep_idle(&self, connection: Connection) {
+        /// Idle connections kept per endpoint and worker.
+        const IDLE_MAX: usize = 256;
+        let mut idle = self.idle.borrow_mut();
+        if !self.retired.get() && idle.len() < IDLE_MAX {
+            idle.push(connection);
+            self.shard().idle.add(1);
+        }
+    }
+
+    fn sweep(&self) {
+        let before = {
+            let mut idle = self.idle.borrow_mut();
+            let before = idle.len();
+            idle.retain_mut(Connection::outlives_sweep);
+            before - idle.len()
+        };
+        self.shard().idle.add(-i64::try_from(before).unwrap_or(0));
+    }
+
+    fn retire(&self) {
+        self.retired.set(true);
+        let closed = std::mem::take(&mut *self.idle.borrow_mut()).len();
+        self.shard().idle.add(-i64::try_from(closed).unwrap_or(0));
+    }
+}
+
+impl InFlight for Usable {
+    fn endpoints(&self) -> usize {
+        self.0.len()
+    }
+
+    fn at(&self, endpoint: usize) -> usize {
+        self.0.get(endpoint).map_or(usize::MAX, |endpoint| endpoint.in_flight.get())
+    }
+}
+
+impl Except<'_> {
+    /// The place among all of a number among the others.
+    fn index(&self, endpoint: usize) -> usize {
+        endpoint + usize::from(endpoint >= self.except)
+    }
+}
+
+impl InFlight for Except<'_> {
+    fn endpoints(&self) -> usize {
+        self.usable.endpoints() - 1
+    }
+
+    fn at(&self, endpoint: usize) -> usize {
+        self.usable.at(self.index(endpoint))
+    }
+}
+
+impl Place {
+    fn new(endpoint: Rc<LocalEndpoint>) -> Self {
+        endpoint.in_flight.set(endpoint.in_flight.get() + 1);
+        Self(endpoint)
+    }
+
+    /// The endpoint.
+    pub fn endpoint(&self) -> &Rc<LocalEndpoint> {
+        &self.0
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BalanceConfig, LocalPools};
+    use crate::telemetry::metrics::Metrics;
+    use crate::telemetry::shard::WorkerIndex;
+    use crate::upstream::registry::Registry;
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_second_attempt_goes_to_another_endpoint_if_there_is_one() {
+        let registry = Registry::new(Arc::new(Metrics::new(1)));
+        let pool = registry.pool("stable");
+        pool.replace([([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into()]);
+        let pools = LocalPools::new(WorkerIndex(0)).adopt(&[Arc::clone(&pool)]);
+        let local = pools.get(0).unwrap();
+        for random in (0..100_u64).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15)) {
+            let first = local.take(BalanceConfig::Random, random, None).unwrap();
+            let second = local.take(BalanceConfig::Random, random, Some(first.endpoint())).unwrap();
+            assert!(!Rc::ptr_eq(first.endpoint(), second.endpoint()));
+        }
+        pool.replace([([127, 0, 0, 1], 1).into()]);
+        let first = local.take(BalanceConfig::Random, 0, None).unwrap();
+        let second = local.take(BalanceConfig::Random, 0, Some(first.endpoint())).unwrap();
+        assert!(Rc::ptr_eq(first.endpoint(), second.endpoint()));
+    }
+
+    #[test]
+    fn the_less_busy_endpoint_is_taken() {
+        let registry = Registry::new(Arc::new(Metrics::new(1)));
+        let pool = registry.pool("stable");
+        pool.replace((1..=2).map(|port| ([127, 0, 0, 1], port).into()));
+        let pools = LocalPools::new(WorkerIndex(0)).adopt(&[Arc::clone(&pool)]);
+        let local = pools.get(0).unwrap();
+        let first = local.take(BalanceConfig::LeastRequest, 7, None).unwrap();
+        let second = local.take(BalanceConfig::LeastRequest, 7, None).unwrap();
+        assert!(!Rc::ptr_eq(first.endpoint(), second.endpoint()));
+    }
+}
