@@ -9,6 +9,7 @@
 
 pub mod base;
 pub mod predicate;
+pub mod proxy;
 pub mod route;
 pub mod split;
 pub mod telemetry;

@@ -1,0 +1,120 @@
+//! The host that a request is for, out of its target and its `Host` field.
+
+use super::error::Error;
+use http::header::HOST;
+use http::{HeaderMap, Uri};
+use std::borrow::Cow;
+use std::net::Ipv6Addr;
+
+/// The longest host that is looked at (RFC 1035 section 2.3.4, with room for a port).
+const HOST_BYTES_MAX: usize = 260;
+
+/// The host in lower case, without port and trailing dot, an IPv6 address in brackets. The authority of an absolute-form target
+/// wins over `Host` (RFC 9112 section 3.2.2); several `Host` fields, or one that is no host and
+/// port, are an error (section 3.2), and so is none unless `required` is false (HTTP/1.0).
+pub fn host<'a>(
+    uri: &'a Uri,
+    headers: &'a HeaderMap,
+    required: bool,
+) -> Result<Cow<'a, str>, Error> {
+    let mut fields = headers.get_all(HOST).iter();
+    let field = fields.next();
+    if fields.next().is_some() {
+        return Err(Error::BadHost);
+    }
+    let field = match field {
+        Some(value) => Some(value.to_str().map_err(|_| Error::BadHost)?),
+        None if required && uri.authority().is_none() => return Err(Error::BadHost),
+        None => None,
+    };
+    let host = field.map(without_port).transpose()?;
+    match uri.authority() {
+        Some(authority) => without_port(authority.as_str()),
+        None => Ok(host.unwrap_or_default()),
+    }
+}
+
+/// The host of an authority; the rest must be a port.
+fn without_port(authority: &str) -> Result<Cow<'_, str>, Error> {
+    if authority.len() > HOST_BYTES_MAX {
+        return Err(Error::BadHost);
+    }
+    let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
+        let (address, port) = rest.split_once(']').ok_or(Error::BadHost)?;
+        let address: Ipv6Addr = address.parse().map_err(|_| Error::BadHost)?;
+        (Cow::Owned(format!("[{address}]")), port)
+    } else {
+        let end = authority.find(':').unwrap_or(authority.len());
+        let (host, port) = authority.split_at(end);
+        (name(host)?, port)
+    };
+    let digits = port.strip_prefix(':').unwrap_or(port);
+    let valid = port.is_empty() || port.len() > digits.len();
+    if !valid || digits.len() > 5 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Error::BadHost);
+    }
+    Ok(host)
+}
+
+/// A name or IPv4 address in lower case, without a trailing dot.
+fn name(host: &str) -> Result<Cow<'_, str>, Error> {
+    let mut upper = false;
+    for byte in host.bytes() {
+        upper |= byte.is_ascii_uppercase();
+        if !(byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)) {
+            return Err(Error::BadHost);
+        }
+    }
+    let host = host.strip_suffix('.').unwrap_or(host);
+    Ok(if upper { Cow::Owned(host.to_ascii_lowercase()) } else { Cow::Borrowed(host) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::host;
+    use http::header::HOST;
+    use http::{HeaderMap, HeaderValue};
+    use proptest::prelude::*;
+
+    fn of(uri: &str, fields: &[&str]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for field in fields {
+            headers.append(HOST, HeaderValue::from_str(field).unwrap());
+        }
+        host(&uri.parse().unwrap(), &headers, true).ok().map(std::borrow::Cow::into_owned)
+    }
+
+    #[test]
+    fn port_case_and_trailing_dot_are_ignored() {
+        assert_eq!(of("/", &["Shop.Example.COM:8080"]).as_deref(), Some("shop.example.com"));
+        assert_eq!(of("/", &["shop.example.com."]).as_deref(), Some("shop.example.com"));
+        assert_eq!(of("/", &["[2001:DB8::1]:80"]).as_deref(), Some("[2001:db8::1]"));
+        assert_eq!(of("/", &["10.0.0.1"]).as_deref(), Some("10.0.0.1"));
+        assert_eq!(of("/", &[""]).as_deref(), Some(""));
+    }
+
+    #[test]
+    fn the_target_wins_over_the_field() {
+        assert_eq!(of("http://a.example/", &["b.example"]).as_deref(), Some("a.example"));
+        assert_eq!(of("http://a.example/", &[]).as_deref(), Some("a.example"));
+    }
+
+    #[test]
+    fn what_is_no_host_is_refused() {
+        for field in ["a b", "a,b", "a/b", "user@a", "a:b", "a:123456", "[::1", "[x]", "a:80:80"] {
+            assert_eq!(of("/", &[field]), None, "{field}");
+        }
+        assert_eq!(of("/", &[]), None);
+        assert_eq!(of("/", &["a", "a"]), None);
+        assert_eq!(of("/", &["a".repeat(300).as_str()]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_field_is_answered(field in "[ -~]{0,40}") {
+            if let Some(host) = of("/", &[&field]) {
+                prop_assert!(!host.bytes().any(|byte| byte.is_ascii_uppercase() || byte == b' '));
+            }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What is known of the client's connection, and through trusted proxies of the client behind it.
+
+use crate::predicate::Cidrs;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// `X-Forwarded-For`.
+pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// How a listener treats what its peers say of the client, and what it says of itself.
+#[derive(Debug, Default)]
+pub struct Forwarding {
+    /// The peers whose forwarded fields count.
+    pub trusted_proxies: Cidrs,
+    /// The `Via` entry to add to requests and responses, if any.
+    pub via: Option<HeaderValue>,
+}
+
+/// One client connection.
+#[derive(Debug)]
+pub struct Downstream {
+    /// The peer's address.
+    pub peer: IpAddr,
+    /// The peer's address as text.
+    pub peer_text: HeaderValue,
+    /// Whether the peer's forwarded fields count.
+    pub trusted: bool,
+    /// The listener's settings when the connection was accepted.
+    pub forwarding: Arc<Forwarding>,
+}
+
+impl Downstream {
+    /// A connection from this peer.
+    pub fn new(peer: SocketAddr, forwarding: Arc<Forwarding>) -> Self {
+        let peer = peer.ip().to_canonical();
+        let peer_text = HeaderValue::from_str(&peer.to_string())
+            .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+        let trusted = forwarding.trusted_proxies.contains(peer);
+        Self { peer, peer_text, trusted, forwarding }
+    }
+
+    /// The client: the peer, or behind trusted proxies the right-most address of
+    /// `X-Forwarded-For` that is not one of them.
+    pub fn client(&self, headers: &HeaderMap) -> IpAddr {
+        if self.trusted { self.forwarded(headers) } else { self.peer }
+    }
+
+    fn forwarded(&self, headers: &HeaderMap) -> IpAddr {
+        let mut client = self.peer;
+        let values: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
+        for value in values.into_iter().rev() {
+            let Ok(text) = value.to_str() else { return client };
+            for entry in text.rsplit(',') {
+                let Some(address) = address(entry.trim()) else { return client };
+                client = address;
+                if !self.forwarding.trusted_proxies.contains(address) {
+                    return client;
+                }
+            }
+        }
+        client
+    }
+}
+
+/// An address as proxies write it: bare, with a port, or in brackets.
+fn address(entry: &str) -> Option<IpAddr> {
+    let address = entry
+        .parse()
+        .ok()
+        .or_else(|| entry.parse::<SocketAddr>().ok().map(|address| address.ip()))
+        .or_else(|| entry.strip_prefix('[')?.strip_suffix(']')?.parse().ok())?;
+    Some(IpAddr::to_canonical(&address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Downstream, Forwarding};
+    use http::HeaderMap;
+    use std::sync::Arc;
+
+    fn client(peer: &str, forwarded: &[&str]) -> String {
+        let forwarding = Forwarding {
+            trusted_proxies: serde_json::from_str(r#"["10.0.0.0/8"]"#).unwrap(),
+            via: None,
+        };
+        let downstream = Downstream::new(peer.parse().unwrap(), Arc::new(forwarding));
+        let mut headers = HeaderMap::new();
+        for value in forwarded {
+            headers.append("x-forwarded-for", value.parse().unwrap());
+        }
+        downstream.client(&headers).to_string()
+    }
+
+    #[test]
+    fn the_client_is_the_right_most_untrusted_address() {
+        assert_eq!(client("10.0.0.1:1", &["6.6.6.6, 1.2.3.4, 10.9.9.9"]), "1.2.3.4");
+        assert_eq!(client("10.0.0.1:1", &["6.6.6.6", "1.2.3.4", "10.9.9.9"]), "1.2.3.4");
+        assert_eq!(client("10.0.0.1:1", &["10.1.1.1, 10.2.2.2"]), "10.1.1.1");
+        assert_eq!(client("[::ffff:10.0.0.1]:1", &["[2001:db8::1]:443"]), "2001:db8::1");
+        assert_eq!(client("10.0.0.1:1", &["1.2.3.4, junk, 10.2.2.2"]), "10.2.2.2");
+        assert_eq!(client("10.0.0.1:1", &[]), "10.0.0.1");
+    }
+
+    #[test]
+    fn an_untrusted_peer_is_the_client_whatever_it_says() {
+        assert_eq!(client("9.9.9.9:1", &["1.2.3.4"]), "9.9.9.9");
+    }
+}

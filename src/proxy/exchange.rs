@@ -1,0 +1,152 @@
+//! A request and its response as one event, recorded exactly once: when this value is dropped.
+
+use super::decide::Decision;
+use super::error::Error;
+use super::snapshot::LocalSnapshot;
+use super::worker::Proxy;
+use crate::base::body::{BodyError, Owner};
+use crate::base::clock;
+use crate::telemetry::metrics::{Metric, Metrics, Sink, Source};
+use crate::telemetry::series::RouteShard;
+use crate::telemetry::shard::Counter;
+use crate::upstream::connections::Lease;
+use crate::upstream::local::Place;
+use http::StatusCode;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// The code under which a request is counted whose client left before its response's head
+/// (nginx's number for it).
+const CLIENT_LEFT: u16 = 499;
+
+/// An exchange that is still going on.
+#[derive(Debug)]
+pub struct Exchange {
+    proxy: Rc<Proxy>,
+    local: Rc<LocalSnapshot>,
+    decision: Decision,
+    started: Instant,
+    code: u16,
+    complete: bool,
+    cause: Option<Error>,
+}
+
+impl Exchange {
+    /// Begins with the decision.
+    pub fn begin(
+        proxy: &Rc<Proxy>,
+        local: &Rc<LocalSnapshot>,
+        decision: Decision,
+        started: Instant,
+    ) -> Self {
+        let worker = proxy.worker;
+        let counts = local.snapshot.counts(decision.route);
+        let shard = counts.route.shards.of(worker);
+        shard.in_flight.add(1);
+        if decision.choice.override_refused {
+            shard.overrides_refused.increment();
+        }
+        let choice = counts.choice(decision.choice.arm, decision.choice.pool);
+        if let (Some(choice), Some(reason)) = (choice, decision.choice.reason)
+            && let Some(counter) = choice.shards.of(worker).reasons.get(reason.index())
+        {
+            counter.increment();
+        }
+        Self {
+            proxy: Rc::clone(proxy),
+            local: Rc::clone(local),
+            decision,
+            started,
+            code: CLIENT_LEFT,
+            complete: false,
+            cause: None,
+        }
+    }
+
+    /// The response's head is on its way to the client.
+    pub fn answered(&mut self, status: StatusCode) {
+        self.code = status.as_u16();
+    }
+
+    /// Serin answers itself, or breaks off what it began to answer.
+    pub fn failed(&mut self, cause: Error) {
+        self.cause.get_or_insert(cause);
+    }
+
+    fn route_shard(&self) -> &RouteShard {
+        self.local.snapshot.counts(self.decision.route).route.shards.of(self.proxy.worker)
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !self.complete {
+            self.failed(Error::ClientLeft);
+        }
+        let choice = self.decision.choice;
+        let counts = self.local.snapshot.counts(self.decision.route);
+        if let Some(series) = counts.choice(choice.arm, choice.pool) {
+            series.shards.of(self.proxy.worker).codes.increment(self.code);
+        }
+        if let Some(series) = counts.duration(choice.pool) {
+            let duration = clock::now().saturating_duration_since(self.started);
+            series.shards.of(self.proxy.worker).observe(duration);
+        }
+        self.route_shard().in_flight.add(-1);
+        if let Some(cause) = self.cause
+            && let Some(counter) =
+                self.proxy.metrics.causes.of(self.proxy.worker).get(cause as usize)
+        {
+            counter.increment();
+        }
+    }
+}
+
+/// What a response keeps until its last byte: its exchange, and its connection if it has one.
+#[derive(Debug)]
+pub struct Ending {
+    exchange: Exchange,
+    upstream: Option<(Lease, Place)>,
+}
+
+impl Ending {
+    /// A response that came over this connection, or one of our own.
+    pub fn new(exchange: Exchange, upstream: Option<(Lease, Place)>) -> Self {
+        Self { exchange, upstream }
+    }
+}
+
+impl Owner for Ending {
+    fn ended(&mut self) {
+        self.exchange.complete = true;
+        if let Some((mut lease, _)) = self.upstream.take() {
+            lease.end();
+        }
+    }
+
+    fn failed(&mut self, error: &BodyError) {
+        tracing::debug!(%error, "response broke off");
+        self.exchange.complete = true;
+        self.exchange.failed(Error::ResponseBroken);
+        self.upstream = None;
+    }
+}
+
+/// Shows the failures by cause at each scrape.
+#[derive(Debug)]
+pub struct Causes(pub Arc<Metrics>);
+
+impl Source for Causes {
+    fn collect(&self, sink: &mut Sink) {
+        for cause in Error::ALL {
+            let meaning = cause.meaning();
+            let counts = self.0.causes.iter();
+            let count =
+                counts.filter_map(|shard| shard.get(*cause as usize)).map(Counter::value).sum();
+            sink.count(Metric::Errors, &[meaning.label, meaning.blame.label()], count);
+        }
+    }
+}
+
+const _: () = assert!(Error::ALL.len() <= 32, "Metrics::causes has room for 32 causes");

@@ -1,0 +1,222 @@
+//! What Serin changes in the head of a message on its way through.
+
+use super::downstream::{Downstream, FORWARDED_FOR};
+use http::header::{CONNECTION, HOST, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE, VIA};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Makes the client's request the one that goes to the service.
+pub fn prepare_request(
+    parts: &mut Parts,
+    downstream: &Downstream,
+    refused_override: Option<&HeaderName>,
+) {
+    if let Some(authority) = parts.uri.authority() {
+        // The target's authority wins, and the service gets the origin form (RFC 9112 3.2.2).
+        if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
+            parts.headers.insert(HOST, host);
+        }
+        let path = parts.uri.path_and_query().cloned();
+        parts.uri = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
+    }
+    parts.version = Version::HTTP_11;
+    let trailers = wants_trailers(&parts.headers);
+    remove_hop_by_hop(&mut parts.headers);
+    if trailers {
+        parts.headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    if let Some(name) = refused_override {
+        parts.headers.remove(name);
+    }
+    forward(&mut parts.headers, downstream);
+    if let Some(via) = &downstream.forwarding.via {
+        parts.headers.append(VIA, via.clone());
+    }
+}
+
+/// Makes the service's response the one that goes to the client.
+pub fn prepare_response(parts: &mut http::response::Parts, downstream: &Downstream) {
+    parts.version = Version::HTTP_11;
+    remove_hop_by_hop(&mut parts.headers);
+    if let Some(via) = &downstream.forwarding.via {
+        parts.headers.append(VIA, via.clone());
+    }
+}
+
+/// Says who the client is; what an untrusted peer says of that is replaced.
+fn forward(headers: &mut HeaderMap, downstream: &Downstream) {
+    let host = headers.get(HOST).cloned();
+    if downstream.trusted {
+        let chain = chain(headers, downstream);
+        headers.insert(FORWARDED_FOR, chain);
+        if !headers.contains_key(&FORWARDED_PROTO) {
+            headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+        }
+        if let Some(host) = host.filter(|_| !headers.contains_key(&FORWARDED_HOST)) {
+            headers.insert(FORWARDED_HOST, host);
+        }
+        return;
+    }
+    headers.remove(FORWARDED);
+    headers.remove(REAL_IP);
+    headers.insert(FORWARDED_FOR, downstream.peer_text.clone());
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    match host {
+        Some(host) => drop(headers.insert(FORWARDED_HOST, host)),
+        None => drop(headers.remove(FORWARDED_HOST)),
+    }
+}
+
+/// The `X-Forwarded-For` that a trusted peer sent, and the peer.
+fn chain(headers: &HeaderMap, downstream: &Downstream) -> HeaderValue {
+    let mut chain = Vec::new();
+    for value in headers.get_all(FORWARDED_FOR) {
+        chain.extend_from_slice(value.as_bytes());
+        chain.extend_from_slice(b", ");
+    }
+    chain.extend_from_slice(downstream.peer_text.as_bytes());
+    HeaderValue::from_bytes(&chain).unwrap_or_else(|_| downstream.peer_text.clone())
+}
+
+/// Removes what concerns only the connection it came on, and what `Connection` names
+/// (RFC 9110 section 7.6.1).
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            // Without its host a request would mean something else.
+            .filter(|name| name != HOST)
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+        headers.remove(CONNECTION);
+    }
+    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE] {
+        headers.remove(name);
+    }
+}
+
+/// Whether the client takes trailers: the one `TE` value that is passed on.
+fn wants_trailers(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(TE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|value| value.trim().eq_ignore_ascii_case("trailers"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{prepare_request, remove_hop_by_hop};
+    use crate::proxy::downstream::{Downstream, Forwarding};
+    use http::{HeaderMap, HeaderName, Request};
+    use std::sync::Arc;
+
+    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), value.parse().unwrap()))
+            .collect()
+    }
+
+    fn sent(uri: &str, fields: &[(&'static str, &str)], trusted: &str) -> (String, Vec<String>) {
+        let mut parts = Request::get(uri).body(()).unwrap().into_parts().0;
+        parts.headers = headers(fields);
+        let forwarding =
+            Forwarding { trusted_proxies: serde_json::from_str(trusted).unwrap(), via: None };
+        let peer = "10.0.0.9:555".parse().unwrap();
+        let downstream = Downstream::new(peer, Arc::new(forwarding));
+        let refused = HeaderName::from_static("x-pool");
+        prepare_request(&mut parts, &downstream, Some(&refused));
+        let mut fields: Vec<_> = parts
+            .headers
+            .iter()
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect();
+        fields.sort_unstable();
+        (parts.uri.to_string(), fields)
+    }
+
+    #[test]
+    fn hop_by_hop_fields_and_those_that_connection_names_are_removed() {
+        let mut fields = headers(&[
+            ("connection", "close, X-Secret , host"),
+            ("x-secret", "1"),
+            ("host", "a"),
+            ("keep-alive", "timeout=5"),
+            ("te", "gzip"),
+            ("upgrade", "h2c"),
+            ("transfer-encoding", "chunked"),
+            ("x-kept", "1"),
+        ]);
+        remove_hop_by_hop(&mut fields);
+        let mut left: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["host", "x-kept"]);
+    }
+
+    #[test]
+    fn an_untrusted_peer_can_not_say_who_the_client_is() {
+        let (_, fields) = sent(
+            "/",
+            &[
+                ("host", "shop"),
+                ("x-forwarded-for", "6.6.6.6"),
+                ("x-forwarded-proto", "https"),
+                ("x-real-ip", "6.6.6.6"),
+                ("forwarded", "for=6.6.6.6"),
+                ("connection", "x-forwarded-for"),
+                ("x-pool", "canary"),
+            ],
+            "[]",
+        );
+        assert_eq!(
+            fields,
+            [
+                "host: shop",
+                "x-forwarded-for: 10.0.0.9",
+                "x-forwarded-host: shop",
+                "x-forwarded-proto: http"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_trusted_peer_is_appended_to_what_it_says() {
+        let (_, fields) = sent(
+            "/",
+            &[("host", "in"), ("x-forwarded-for", "1.2.3.4"), ("x-forwarded-proto", "https")],
+            r#"["10.0.0.0/8"]"#,
+        );
+        assert_eq!(
+            fields,
+            [
+                "host: in",
+                "x-forwarded-for: 1.2.3.4, 10.0.0.9",
+                "x-forwarded-host: in",
+                "x-forwarded-proto: https"
+            ]
+        );
+    }
+
+    #[test]
+    fn an_absolute_target_becomes_the_origin_form_and_the_host() {
+        let (uri, fields) = sent("http://a.example:81/x?y", &[("host", "b")], "[]");
+        assert_eq!(uri, "/x?y");
+        assert!(fields.contains(&"host: a.example:81".to_owned()));
+    }
+}

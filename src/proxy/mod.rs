@@ -1,0 +1,15 @@
+//! The life of a request: decided, delivered, recorded.
+
+pub mod attempt;
+pub mod authority;
+pub mod decide;
+pub mod deliver;
+pub mod downstream;
+pub mod error;
+pub mod exchange;
+pub mod explain;
+pub mod headers;
+pub mod snapshot;
+pub mod worker;
+
+pub use worker::Proxy;

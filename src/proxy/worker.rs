@@ -1,0 +1,96 @@
+//! What a worker keeps between requests: the snapshot in use, its pools, its random numbers.
+
+use super::deliver::deliver;
+use super::downstream::Downstream;
+use super::exchange::Ending;
+use super::snapshot::{LocalSnapshot, Snapshot};
+use crate::base::body::Owned;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::shard::WorkerIndex;
+use crate::upstream::connections::SWEEP;
+use crate::upstream::local::LocalPools;
+use arc_swap::ArcSwap;
+use arc_swap::cache::Cache;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The place from which the snapshot in use is read.
+pub type SnapshotCell = Arc<ArcSwap<Snapshot>>;
+
+/// One worker's part of the proxy.
+#[derive(Debug)]
+pub struct Proxy {
+    /// Which worker this is.
+    pub(super) worker: WorkerIndex,
+    /// What is counted.
+    pub(super) metrics: Arc<Metrics>,
+    cache: RefCell<Cache<SnapshotCell, Arc<Snapshot>>>,
+    local: RefCell<Rc<LocalSnapshot>>,
+    random: RefCell<SmallRng>,
+}
+
+impl Proxy {
+    /// A worker's part, to be made on the worker's own thread.
+    pub fn new(worker: WorkerIndex, metrics: Arc<Metrics>, snapshot: SnapshotCell) -> Self {
+        let mut cache = Cache::new(snapshot);
+        let snapshot = Arc::clone(cache.load());
+        let pools = LocalPools::new(worker).adopt(&snapshot.pools);
+        Self {
+            worker,
+            metrics,
+            cache: RefCell::new(cache),
+            local: RefCell::new(Rc::new(LocalSnapshot { snapshot, pools })),
+            random: RefCell::new(SmallRng::seed_from_u64(rand::random())),
+        }
+    }
+
+    /// The snapshot in use now, to be read once per request.
+    pub(super) fn snapshot(&self) -> Rc<LocalSnapshot> {
+        let mut cache = self.cache.borrow_mut();
+        let current = cache.load();
+        let mut local = self.local.borrow_mut();
+        if !Arc::ptr_eq(current, &local.snapshot) {
+            let pools = local.pools.adopt(&current.pools);
+            *local = Rc::new(LocalSnapshot { snapshot: Arc::clone(current), pools });
+        }
+        Rc::clone(&local)
+    }
+
+    /// A fresh random number.
+    pub(super) fn random(&self) -> u64 {
+        self.random.borrow_mut().random()
+    }
+
+    /// The service of one client connection.
+    pub fn service(
+        self: Rc<Self>,
+        downstream: Downstream,
+    ) -> impl tower::Service<
+        Request<Incoming>,
+        Response = Response<Owned<Ending>>,
+        Error = Infallible,
+        Future = impl Future<Output = Result<Response<Owned<Ending>>, Infallible>>,
+    > + Clone {
+        let (proxy, downstream) = (self, Rc::new(downstream));
+        tower::service_fn(move |request| {
+            let (proxy, downstream) = (Rc::clone(&proxy), Rc::clone(&downstream));
+            async move { Ok(deliver(&proxy, &downstream, request).await) }
+        })
+    }
+
+    /// Looks after idle connections and lets go of old snapshots, for as long as it is polled.
+    pub async fn sweep(&self) {
+        let mut interval = tokio::time::interval(SWEEP);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            self.snapshot().pools.sweep();
+        }
+    }
+}
