@@ -8,6 +8,7 @@
 //! |---|---|
 
 pub mod base;
+pub mod listener;
 pub mod predicate;
 pub mod proxy;
 pub mod route;

@@ -1,0 +1,69 @@
+//! Accepting connections, and going on after running out of file descriptors.
+
+use super::{ListenerShard, Settings};
+use crate::base::drain::Draining;
+use crate::telemetry::shard::WorkerIndex;
+use arc_swap::ArcSwap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+
+/// How long accepting pauses when the process can not take another connection.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts until the end is asked for, then takes what the kernel had accepted already.
+pub(super) async fn accept<E>(
+    socket: TcpListener,
+    settings: Arc<ArcSwap<Settings<E>>>,
+    worker: WorkerIndex,
+    mut stop: Draining,
+    mut serve: impl FnMut(TcpStream, SocketAddr, Arc<Settings<E>>),
+) {
+    let mut accepted = |stream: TcpStream, peer: SocketAddr| {
+        let settings = settings.load_full();
+        shard(&settings, worker).accepted.increment();
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "set_nodelay");
+        }
+        serve(stream, peer, settings);
+    };
+    loop {
+        tokio::select! {
+            biased;
+            () = stop.asked() => break,
+            result = socket.accept() => match result {
+                Ok((stream, peer)) => accepted(stream, peer),
+                Err(error) => {
+                    let settings = settings.load_full();
+                    shard(&settings, worker).accept_errors.increment();
+                    if !is_of_one_connection(&error) {
+                        tracing::warn!(listener = %settings.name, %error, "can not accept");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                }
+            },
+        }
+    }
+    // These clients are connected already; closing the socket would reset them.
+    while let Some(Ok((stream, peer))) = futures_util::FutureExt::now_or_never(socket.accept()) {
+        accepted(stream, peer);
+    }
+}
+
+/// One worker's counters of a listener.
+pub(super) fn shard<E>(settings: &Settings<E>, worker: WorkerIndex) -> &ListenerShard {
+    settings.series.shards.of(worker)
+}
+
+/// Whether only the connection failed that was to be accepted (accept(2)).
+fn is_of_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}

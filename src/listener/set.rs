@@ -1,0 +1,178 @@
+//! The listeners in use, reconciled with each new configuration: bound first, then committed.
+
+use super::socket;
+use super::worker::Command;
+use super::{ListenerConfig, ListenerSeries, Settings};
+use crate::base::problem::Problems;
+use crate::telemetry::metrics::Metrics;
+use arc_swap::ArcSwap;
+use std::collections::HashMap;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// The listeners in use and the workers that serve them; owned by whoever swaps snapshots.
+#[derive(Debug)]
+pub struct ListenerSet<E> {
+    workers: Vec<mpsc::UnboundedSender<Command<E>>>,
+    metrics: Arc<Metrics>,
+    /// By the address as configured, so that port 0 keeps the port that it got.
+    listening: HashMap<SocketAddr, Listening<E>>,
+}
+
+#[derive(Debug)]
+struct Listening<E> {
+    /// The address with its real port.
+    address: SocketAddr,
+    settings: Arc<ArcSwap<Settings<E>>>,
+}
+
+/// Listeners that are bound and not yet in use; dropping it leaves everything as it was.
+#[derive(Debug)]
+pub struct Plan<E> {
+    wanted: Vec<Wanted<E>>,
+}
+
+#[derive(Debug)]
+struct Wanted<E> {
+    name: String,
+    configured: SocketAddr,
+    extension: Arc<E>,
+    /// New sockets; none for an address that is in use already.
+    sockets: Vec<TcpListener>,
+}
+
+/// The listeners that a change took away, being drained.
+#[derive(Debug)]
+pub struct Removed {
+    /// The names and addresses.
+    pub listeners: Vec<(Arc<str>, SocketAddr)>,
+    done: Vec<oneshot::Receiver<bool>>,
+}
+
+impl<E: Send + Sync + 'static> ListenerSet<E> {
+    /// No listeners yet.
+    pub fn new(workers: Vec<mpsc::UnboundedSender<Command<E>>>, metrics: Arc<Metrics>) -> Self {
+        Self { workers, metrics, listening: HashMap::new() }
+    }
+
+    /// Binds what is new. An address that can not be bound is a problem at its place.
+    pub fn plan(
+        &self,
+        configs: &[ListenerConfig],
+        extension: impl Fn(&ListenerConfig) -> E,
+        problems: &mut Problems,
+    ) -> Plan<E> {
+        let mut wanted = Vec::with_capacity(configs.len());
+        for config in configs {
+            let configured = config.address.value;
+            let mut sockets = Vec::new();
+            if !self.listening.contains_key(&configured) {
+                match socket::bind(configured, self.workers.len()) {
+                    Ok(bound) => sockets = bound,
+                    Err(error) => {
+                        let message = format!("can not listen on {configured}: {error}");
+                        problems.error(config.address.at, message);
+                        continue;
+                    }
+                }
+            }
+            wanted.push(Wanted {
+                name: config.name.value.clone(),
+                configured,
+                extension: Arc::new(extension(config)),
+                sockets,
+            });
+        }
+        Plan { wanted }
+    }
+
+    /// Takes a plan into use: new listeners accept, kept ones get their settings, and the others
+    /// stop accepting and drain.
+    pub fn commit(&mut self, plan: Plan<E>, timeout: Duration) -> Removed {
+        let mut kept = HashMap::new();
+        for wanted in plan.wanted {
+            let old = self.listening.remove(&wanted.configured);
+            let series = match &old {
+                Some(old) if *old.settings.load().name == *wanted.name => {
+                    Arc::clone(&old.settings.load().series)
+                }
+                _ => self.series(&wanted.name),
+            };
+            let settings =
+                Settings { name: wanted.name.into(), series, extension: wanted.extension };
+            let listening = match old {
+                Some(old) => {
+                    old.settings.store(Arc::new(settings));
+                    old
+                }
+                None => self.listen(wanted.sockets, settings, wanted.configured),
+            };
+            kept.insert(wanted.configured, listening);
+        }
+        let gone = std::mem::replace(&mut self.listening, kept);
+        self.unlisten(gone, timeout)
+    }
+
+    /// Stops accepting everywhere and drains all connections.
+    pub fn close(&mut self, timeout: Duration) -> Removed {
+        let gone = std::mem::take(&mut self.listening);
+        self.unlisten(gone, timeout)
+    }
+
+    /// The names and real addresses in use.
+    pub fn addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
+        let listening = self.listening.values();
+        listening.map(|one| (Arc::clone(&one.settings.load().name), one.address)).collect()
+    }
+
+    fn series(&self, name: &str) -> Arc<ListenerSeries> {
+        let series = Arc::new(ListenerSeries::new(name, self.workers.len()));
+        self.metrics.add_source(&series);
+        series
+    }
+
+    fn listen(
+        &self,
+        sockets: Vec<TcpListener>,
+        settings: Settings<E>,
+        configured: SocketAddr,
+    ) -> Listening<E> {
+        let real = sockets.first().and_then(|socket| socket.local_addr().ok());
+        let address = real.unwrap_or(configured);
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        for (worker, socket) in self.workers.iter().zip(sockets) {
+            let settings = Arc::clone(&settings);
+            // A worker that is gone can not be told; its thread has logged why.
+            let _ = worker.send(Command::Listen { address, socket, settings });
+        }
+        Listening { address, settings }
+    }
+
+    fn unlisten(&self, gone: HashMap<SocketAddr, Listening<E>>, timeout: Duration) -> Removed {
+        let mut removed = Removed { listeners: Vec::new(), done: Vec::new() };
+        for listening in gone.into_values() {
+            let name = Arc::clone(&listening.settings.load().name);
+            removed.listeners.push((name, listening.address));
+            for worker in &self.workers {
+                let (done, receiver) = oneshot::channel();
+                let address = listening.address;
+                let _ = worker.send(Command::Unlisten { address, timeout, done });
+                removed.done.push(receiver);
+            }
+        }
+        removed
+    }
+}
+
+impl Removed {
+    /// Waits until their connections are finished, at most the time given; says whether all are.
+    pub async fn drained(self) -> bool {
+        let mut all = true;
+        for done in self.done {
+            all &= done.await.unwrap_or(true);
+        }
+        all
+    }
+}

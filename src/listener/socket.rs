@@ -1,0 +1,52 @@
+//! Binding: one listening socket per worker on the same address.
+
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+/// Connections that the kernel holds for us until they are accepted, per worker.
+const BACKLOG: i32 = 4096;
+
+/// Binds a socket per worker. An address that anybody else listens on is an error, although the
+/// workers share it among themselves.
+pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Vec<TcpListener>> {
+    if address.port() != 0 {
+        // `SO_REUSEPORT` would hide that another process of the same user has the port.
+        open(address, false)?;
+    }
+    let mut sockets = Vec::with_capacity(workers);
+    let mut address = address;
+    for _ in 0..workers.max(1) {
+        let socket = open(address, true)?;
+        address = socket.local_addr()?;
+        sockets.push(socket);
+    }
+    Ok(sockets)
+}
+
+fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // Connections of a predecessor that wait in TIME_WAIT do not keep the port.
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.set_nonblocking(true)?;
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        socket.set_only_v6(false)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bind;
+
+    #[test]
+    fn workers_share_an_address_that_nobody_else_gets() {
+        let sockets = bind(([127, 0, 0, 1], 0).into(), 3).unwrap();
+        let address = sockets[0].local_addr().unwrap();
+        assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
+        assert_eq!(bind(address, 2).unwrap_err().kind(), std::io::ErrorKind::AddrInUse);
+    }
+}

@@ -1,0 +1,161 @@
+//! A data-plane worker: a thread with a runtime, sockets and connections of its own.
+
+use super::{Settings, accept, http};
+use crate::base::drain::{self, Drain};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::shard::WorkerIndex;
+use ::http::{Request, Response};
+use arc_swap::ArcSwap;
+use futures_util::FutureExt;
+use hyper::body::Incoming;
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, oneshot};
+
+/// What the control plane tells a worker.
+#[derive(Debug)]
+pub enum Command<E> {
+    /// Accept connections on this socket.
+    Listen {
+        /// The address, by which the listener is known later.
+        address: SocketAddr,
+        /// The worker's own socket.
+        socket: TcpListener,
+        /// The listener's settings, which may be exchanged.
+        settings: Arc<ArcSwap<Settings<E>>>,
+    },
+    /// Stop accepting on this address and drain its connections.
+    Unlisten {
+        /// The address.
+        address: SocketAddr,
+        /// How long its connections may take to finish.
+        timeout: Duration,
+        /// Told whether all did.
+        done: oneshot::Sender<bool>,
+    },
+}
+
+/// What serves the connections of one worker: made on the worker's thread, never leaving it.
+pub trait Serve<E>: 'static {
+    /// The service of one connection.
+    fn connection(
+        self: Rc<Self>,
+        peer: SocketAddr,
+        extension: Arc<E>,
+    ) -> impl tower::Service<
+        Request<Incoming>,
+        Response = Response<
+            impl http_body::Body<Data: 'static, Error: std::error::Error + Send + Sync> + 'static,
+        >,
+        Error = Infallible,
+        Future: 'static,
+    > + Clone
+    + 'static;
+
+    /// Runs beside the connections for as long as the worker does.
+    fn background(self: Rc<Self>) -> impl Future<Output = ()> + 'static;
+}
+
+/// Starts a worker; it ends when the sender of its commands is dropped.
+pub fn start<E, S>(
+    worker: WorkerIndex,
+    metrics: Arc<Metrics>,
+    make: impl FnOnce() -> S + Send + 'static,
+) -> io::Result<mpsc::UnboundedSender<Command<E>>>
+where
+    E: Send + Sync + 'static,
+    S: Serve<E>,
+{
+    let (commands, receiver) = mpsc::unbounded_channel();
+    std::thread::Builder::new().name(format!("worker-{}", worker.0)).spawn(move || {
+        let mut runtime = Builder::new_current_thread();
+        match runtime.enable_all().build_local(LocalOptions::default()) {
+            Ok(runtime) => runtime.block_on(run(worker, metrics, Rc::new(make()), receiver)),
+            Err(error) => tracing::error!(%error, "worker {} can not start", worker.0),
+        }
+    })?;
+    Ok(commands)
+}
+
+/// One listener as a worker has it.
+struct Listening {
+    stop: Drain,
+    connections: Drain,
+}
+
+async fn run<E, S>(
+    worker: WorkerIndex,
+    metrics: Arc<Metrics>,
+    serve: Rc<S>,
+    mut commands: mpsc::UnboundedReceiver<Command<E>>,
+) where
+    E: Send + Sync + 'static,
+    S: Serve<E>,
+{
+    let background = tokio::task::spawn_local(Rc::clone(&serve).background());
+    let mut listening: HashMap<SocketAddr, Listening> = HashMap::new();
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Listen { address, socket, settings } => {
+                match tokio::net::TcpListener::from_std(socket) {
+                    Ok(socket) => {
+                        let new = listen(worker, &metrics, &serve, socket, settings);
+                        listening.insert(address, new);
+                    }
+                    Err(error) => tracing::error!(%address, %error, "can not listen"),
+                }
+            }
+            Command::Unlisten { address, timeout, done } => {
+                let Some(Listening { stop, connections }) = listening.remove(&address) else {
+                    continue;
+                };
+                tokio::task::spawn_local(async move {
+                    // Accepting ends first, so that no connection is missed.
+                    let stopped = stop.finish(timeout).await;
+                    let _ = done.send(connections.finish(timeout).await && stopped);
+                });
+            }
+        }
+    }
+    background.abort();
+}
+
+fn listen<E, S>(
+    worker: WorkerIndex,
+    metrics: &Arc<Metrics>,
+    serve: &Rc<S>,
+    socket: tokio::net::TcpListener,
+    settings: Arc<ArcSwap<Settings<E>>>,
+) -> Listening
+where
+    E: Send + Sync + 'static,
+    S: Serve<E>,
+{
+    let (stop, stopping) = drain::pair();
+    let (connections, draining) = drain::pair();
+    let (serve, metrics) = (Rc::clone(serve), Arc::clone(metrics));
+    let accepting = accept::accept(socket, settings, worker, stopping, {
+        move |stream, peer, settings: Arc<Settings<E>>| {
+            let service = Rc::clone(&serve).connection(peer, Arc::clone(&settings.extension));
+            let (metrics, draining) = (Arc::clone(&metrics), draining.clone());
+            accept::shard(&settings, worker).open.add(1);
+            tokio::task::spawn_local(async move {
+                let serving = http::serve(stream, service, draining);
+                // A bug in one request must not take the worker down.
+                if AssertUnwindSafe(serving).catch_unwind().await.is_err() {
+                    metrics.panicked(worker);
+                }
+                accept::shard(&settings, worker).open.add(-1);
+            });
+        }
+    });
+    tokio::task::spawn_local(accepting);
+    Listening { stop, connections }
+}
