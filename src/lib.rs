@@ -8,6 +8,7 @@
 //! |---|---|
 
 pub mod base;
+pub mod config;
 pub mod listener;
 pub mod predicate;
 pub mod proxy;

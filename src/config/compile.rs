@@ -1,0 +1,154 @@
+//! From a configuration to a snapshot: names become numbers, conditions become code.
+
+use super::check::check;
+use super::diagnostic::Diagnostic;
+use super::root::{Config, RouteConfig};
+use super::source::RawFile;
+use super::tree::Document;
+use crate::base::problem::Problems;
+use crate::predicate::{Condition, Match, PathRule, Segments};
+use crate::proxy::attempt::Retry;
+use crate::proxy::snapshot::{Counts, Route, Snapshot};
+use crate::route::{Entry, Table};
+use crate::split::{PoolNames, Split, SplitConfig};
+use crate::telemetry::metrics::{Metrics, SplitWeight};
+use crate::upstream::registry::Registry;
+use std::sync::Arc;
+
+/// The most routes of a document.
+pub const ROUTES_MAX: usize = 100_000;
+
+/// A document that may be taken into use, with all that was made of it.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The document, for telling where things are written.
+    pub document: Document,
+    /// The settings.
+    pub config: Config,
+    /// What requests will read.
+    pub snapshot: Snapshot,
+    /// What is strange, but no reason to refuse it.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Parses, checks and compiles; or says everything that is wrong.
+pub fn compile(
+    files: &[RawFile],
+    generation: u64,
+    registry: &Registry,
+    metrics: &Metrics,
+) -> Result<Compiled, Vec<Diagnostic>> {
+    let mut problems = Problems::default();
+    let document = Document::parse(files, &mut problems)?;
+    let config = Config::read(&document, &mut problems);
+    check(&document, &config, &mut problems);
+    let snapshot = snapshot(&config, generation, registry, metrics, &mut problems);
+    let failed = problems.any_error();
+    let diagnostics = document.diagnose(problems);
+    if failed {
+        return Err(diagnostics);
+    }
+    Ok(Compiled { document, config, snapshot, warnings: diagnostics })
+}
+
+fn snapshot(
+    config: &Config,
+    generation: u64,
+    registry: &Registry,
+    metrics: &Metrics,
+    problems: &mut Problems,
+) -> Snapshot {
+    if let Some(first) = config.routes.get(ROUTES_MAX) {
+        problems.error(first.name.at, format!("a document has at most {ROUTES_MAX} routes"));
+    }
+    let segments = Segments::compile(&config.segments, problems);
+    let names: PoolNames = config.pools.iter().map(|pool| pool.name.value.clone()).collect();
+    let mut entries = Vec::with_capacity(config.routes.len());
+    let mut routes = Vec::with_capacity(config.routes.len());
+    for route in config.routes.iter().take(ROUTES_MAX) {
+        entries.push(entry(route, &segments, problems));
+        routes.push(self::route(route, &segments, &names, metrics, problems));
+    }
+    Snapshot {
+        generation,
+        table: Table::build(entries),
+        routes,
+        pools: config.pools.iter().map(|pool| registry.pool(&pool.name)).collect(),
+        balances: config.pools.iter().map(|pool| pool.balance).collect(),
+        ..empty(metrics)
+    }
+}
+
+/// The snapshot before there is any configuration: no route, every request gets 404.
+pub fn empty(metrics: &Metrics) -> Snapshot {
+    Snapshot {
+        generation: 0,
+        table: Table::build(Vec::new()),
+        routes: Vec::new(),
+        pools: Vec::new(),
+        balances: Vec::new(),
+        unmatched: Counts::resolve(metrics, "", &Split::default(), &PoolNames::default()),
+    }
+}
+
+fn entry(route: &RouteConfig, segments: &Segments, problems: &mut Problems) -> Entry {
+    let matches = route.matches.iter().map(|item| item.compile_match(segments, problems));
+    let mut matches: Vec<Match> = matches.collect();
+    if matches.is_empty() {
+        matches.push(Match {
+            path: PathRule::Prefix("/".to_owned()),
+            method: false,
+            headers: 0,
+            queries: 0,
+            rest: Condition::always(),
+        });
+    }
+    Entry { hostnames: route.hostnames.clone(), matches }
+}
+
+fn route(
+    config: &RouteConfig,
+    segments: &Segments,
+    names: &PoolNames,
+    metrics: &Metrics,
+    problems: &mut Problems,
+) -> Route {
+    let split = SplitConfig {
+        route: &config.name,
+        arms: &config.split,
+        cohort: config.cohort.as_ref(),
+        override_: config.r#override.as_ref(),
+        fallback: config.fallback.as_ref(),
+    };
+    let split = Split::compile(split, segments, names, problems);
+    let retry = config.retry.as_ref().map(|retry| retry.value.clone()).unwrap_or_default();
+    Route {
+        name: config.name.value.as_str().into(),
+        counts: Counts::resolve(metrics, &config.name, &split, names),
+        timeouts: (&config.timeouts).into(),
+        retry: Retry { attempts: retry.attempts },
+        split,
+    }
+}
+
+/// What the configuration asks of each arm, for `serin_split_weight`.
+pub fn split_weights(snapshot: &Snapshot) -> Vec<SplitWeight> {
+    let mut weights = Vec::new();
+    for route in &snapshot.routes {
+        for arm in route.split.arms() {
+            let name: Arc<str> = arm.name().into();
+            for (pool, weight) in arm.pools() {
+                let pool = snapshot.pool_name(pool).cloned().unwrap_or_default();
+                weights.push((Arc::clone(&route.name), Arc::clone(&name), pool, weight.number()));
+            }
+        }
+    }
+    weights
+}
+
+/// Gives the pools the endpoints of the configuration.
+pub fn apply_endpoints(config: &Config, snapshot: &Snapshot) {
+    for (pool, settings) in snapshot.pools.iter().zip(&config.pools) {
+        pool.replace(settings.endpoints.iter().map(|endpoint| endpoint.value));
+    }
+}

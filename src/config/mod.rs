@@ -1,0 +1,16 @@
+//! The configuration: where it comes from, how it is read, and what is said about its mistakes.
+
+pub mod check;
+pub mod compile;
+pub mod diagnostic;
+pub mod read;
+pub mod reload;
+pub mod root;
+pub mod source;
+pub mod tree;
+
+pub use diagnostic::{Diagnostic, render_json, render_text};
+pub use read::{Read, read};
+pub use root::Config;
+pub use source::{FileSource, RawFile, fingerprint};
+pub use tree::Document;

@@ -1,0 +1,223 @@
+//! The only writer of the snapshot in use: reads each change and takes it in, or says why not.
+
+use super::compile::{Compiled, apply_endpoints, compile, split_weights};
+use super::diagnostic::{Diagnostic, render_text};
+use super::source::{FileSource, RawFile, fingerprint};
+use crate::base::clock;
+use crate::base::problem::Problems;
+use crate::listener::ListenerConfig;
+use crate::listener::set::{ListenerSet, Plan};
+use crate::proxy::downstream::Forwarding;
+use crate::proxy::snapshot::Snapshot;
+use crate::proxy::worker::SnapshotCell;
+use crate::telemetry::metrics::{Metrics, Reload};
+use crate::upstream::registry::Registry;
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+use parking_lot::Mutex;
+use serde::Serialize;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What is known of the configuration in use and of the last one that was refused.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The number of the configuration in use; 0 before the first.
+    pub generation: u64,
+    /// Where it comes from.
+    pub source: String,
+    /// When it was taken into use, RFC 3339 in UTC.
+    pub time: Option<String>,
+    /// What is strange about it.
+    pub warnings: Vec<Diagnostic>,
+    /// Why the newest change was refused; nothing once a later one is in use.
+    pub last_error: Option<LastError>,
+}
+
+/// Why the newest change was refused.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LastError {
+    /// When, RFC 3339 in UTC.
+    pub time: String,
+    /// Everything that is wrong.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// The status as others see it.
+pub type StatusCell = Arc<Mutex<Status>>;
+
+/// What a change needs beside the listeners of the data plane: the admin listener.
+pub trait AdminSocket: Send {
+    /// Binds a changed address, without taking it into use yet.
+    fn plan(&mut self, address: SocketAddr, asked_for: bool) -> std::io::Result<()>;
+    /// Takes the address bound last into use.
+    fn commit(&mut self);
+}
+
+/// The writer of the snapshot in use.
+pub struct Reloader<A> {
+    pub(crate) source: Arc<FileSource>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) cell: SnapshotCell,
+    pub(crate) status: StatusCell,
+    pub(crate) listeners: ListenerSet<Forwarding>,
+    pub(crate) admin: A,
+    /// What was read last, accepted or not.
+    pub(crate) seen: Option<u64>,
+    /// Snapshots out of use that a worker may still hold: dropped here and not on its thread.
+    pub(crate) retired: Vec<Arc<Snapshot>>,
+    pub(crate) drain: super::root::DrainConfig,
+}
+
+impl<A: AdminSocket> Reloader<A> {
+    /// Reads the source and takes it into use if it is new and right; the diagnostics say why not.
+    pub async fn reload(&mut self) -> Result<Reload, Vec<Diagnostic>> {
+        let source = Arc::clone(&self.source);
+        let read = tokio::task::spawn_blocking(move || source.read());
+        let files = match read.await {
+            Ok(Ok(files)) => files,
+            Ok(Err(diagnostics)) => {
+                self.seen = None;
+                return Err(self.rejected(diagnostics));
+            }
+            Err(error) => return Err(self.rejected(vec![self.failed(&error.to_string())])),
+        };
+        let new = fingerprint(&files);
+        if self.seen.replace(new) == Some(new) {
+            self.metrics.reloaded(Reload::Unchanged);
+            return Ok(Reload::Unchanged);
+        }
+        match self.prepare(files).await {
+            Ok((compiled, plan)) => {
+                self.swap(compiled, plan);
+                Ok(Reload::Accepted)
+            }
+            Err(diagnostics) => Err(self.rejected(diagnostics)),
+        }
+    }
+
+    /// Parses, checks, compiles and binds: whatever fails here has changed nothing.
+    async fn prepare(
+        &mut self,
+        files: Vec<RawFile>,
+    ) -> Result<(Compiled, Plan<Forwarding>), Vec<Diagnostic>> {
+        let generation = self.cell.load().generation + 1;
+        let (registry, metrics) = (Arc::clone(&self.registry), Arc::clone(&self.metrics));
+        // Thousands of routes take a while; the admin API is answered meanwhile.
+        let compiling = move || compile(&files, generation, &registry, &metrics);
+        let compiled = match tokio::task::spawn_blocking(compiling).await {
+            Ok(compiled) => compiled?,
+            Err(error) => return Err(vec![self.failed(&error.to_string())]),
+        };
+        let mut problems = Problems::default();
+        let plan = self.listeners.plan(&compiled.config.listeners, forwarding, &mut problems);
+        let admin = &compiled.config.admin.address;
+        let asked_for = admin.at != crate::base::problem::Location::default();
+        if let Err(error) = self.admin.plan(admin.value, asked_for) {
+            problems.error(admin.at, format!("can not listen on {}: {error}", admin.value));
+        }
+        if problems.any_error() {
+            return Err(compiled.document.diagnose(problems));
+        }
+        Ok((compiled, plan))
+    }
+
+    /// Takes a prepared change into use; nothing here can fail.
+    fn swap(&mut self, compiled: Compiled, plan: Plan<Forwarding>) {
+        let Compiled { config, snapshot, warnings, .. } = compiled;
+        let generation = snapshot.generation;
+        apply_endpoints(&config, &snapshot);
+        let weights = split_weights(&snapshot);
+        self.retired.push(self.cell.swap(Arc::new(snapshot)));
+        let timeout = config.drain.timeout.0;
+        let removed = self.listeners.commit(plan, timeout);
+        self.admin.commit();
+        self.drain = config.drain;
+        self.metrics.in_use(generation, weights);
+        self.metrics.reloaded(Reload::Accepted);
+        for warning in &warnings {
+            tracing::warn!("{warning}");
+        }
+        tracing::info!(generation, routes = self.cell.load().routes.len(), "configuration in use");
+        *self.status.lock() = Status {
+            generation,
+            source: self.source.path().display().to_string(),
+            time: Some(clock::rfc3339(clock::unix_seconds())),
+            warnings,
+            last_error: None,
+        };
+        if !removed.listeners.is_empty() {
+            tokio::spawn(async move {
+                let listeners = removed.listeners.clone();
+                let all = removed.drained().await;
+                tracing::info!(?listeners, all, "listeners drained");
+            });
+        }
+        self.forget();
+    }
+
+    /// Drops what no worker holds any more.
+    pub fn forget(&mut self) {
+        let (held, free) = std::mem::take(&mut self.retired)
+            .into_iter()
+            .partition(|old| Arc::strong_count(old) > 1);
+        self.retired = held;
+        let free: Vec<_> = free;
+        if !free.is_empty() {
+            tokio::task::spawn_blocking(move || drop(free));
+        }
+    }
+
+    /// How the process is to end, as configured now.
+    pub fn drain(&self) -> (Duration, Duration) {
+        (self.drain.delay.0, self.drain.timeout.0)
+    }
+
+    /// The names and real addresses of the listeners in use.
+    pub fn addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
+        self.listeners.addresses()
+    }
+
+    /// Stops accepting and drains all connections; says whether all finished in time.
+    pub async fn close(&mut self, timeout: Duration) -> bool {
+        self.listeners.close(timeout).drained().await
+    }
+
+    fn rejected(&self, diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+        self.metrics.reloaded(Reload::Rejected);
+        let mut status = self.status.lock();
+        tracing::error!(
+            generation = status.generation,
+            "the configuration was rejected, the last good one stays in use\n{}",
+            render_text(&diagnostics).trim_end()
+        );
+        status.last_error = Some(LastError {
+            time: clock::rfc3339(clock::unix_seconds()),
+            diagnostics: diagnostics.clone(),
+        });
+        diagnostics
+    }
+
+    fn failed(&self, error: &str) -> Diagnostic {
+        let source = self.source.path().display().to_string();
+        Diagnostic::error(source, format!("reading it failed: {error}"))
+    }
+}
+
+/// What a listener's connections need to know of its settings.
+fn forwarding(config: &ListenerConfig) -> Forwarding {
+    let via = config.via.as_ref().and_then(|name| {
+        // RFC 9110 section 7.6.3: the received protocol's version and a pseudonym.
+        HeaderValue::from_str(&format!("1.1 {}", name.value)).ok()
+    });
+    Forwarding { trusted_proxies: config.trusted_proxies.clone(), via }
+}
+
+/// The place of the snapshot in use before there is any configuration: every request gets 404.
+pub fn empty_cell(metrics: &Metrics) -> SnapshotCell {
+    Arc::new(ArcSwap::from_pointee(super::compile::empty(metrics)))
+}
