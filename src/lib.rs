@@ -6,8 +6,23 @@
 //!
 //! | module | what it is for |
 //! |---|---|
+//! | [`base`] | what every layer may use: bodies, time, draining, typed units |
+//! | [`telemetry`] | metrics, counted per worker and summed when scraped |
+//! | [`predicate`] | what can be asked of a request head; pure |
+//! | [`route`] | which route takes a request; pure |
+//! | [`split`] | which pool takes a request: override, arm, cohort, weights; pure |
+//! | [`upstream`] | pools, endpoints, balancing, connections |
+//! | [`proxy`] | the life of a request: decide, deliver, record; explain |
+//! | [`listener`] | sockets and client connections, one worker thread per core |
+//! | [`config`] | the document: read, checked, compiled, reloaded |
+//! | [`admin`] | health, metrics, the API and the dashboard |
+//! | [`app`] | the composition root |
+//! | [`cli`] | one file per command |
 
+pub mod admin;
+pub mod app;
 pub mod base;
+pub mod cli;
 pub mod config;
 pub mod listener;
 pub mod predicate;

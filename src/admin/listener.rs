@@ -1,0 +1,169 @@
+//! The admin socket: bound on the control plane, moved when the configuration says so.
+
+use super::State;
+use crate::base::drain::{self, Drain, Draining};
+use crate::config::reload::AdminSocket;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use tokio::sync::watch;
+
+/// The most admin connections at one time.
+const CONNECTIONS_MAX: usize = 256;
+/// How long a client may take for a request's head, and how long its connection may be idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long accepting pauses when no connection can be taken.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The admin listener in use and the one that is about to be.
+#[derive(Debug)]
+pub struct AdminListener {
+    state: Arc<State>,
+    current: Option<Current>,
+    planned: Option<Planned>,
+    address: watch::Sender<Option<SocketAddr>>,
+}
+
+#[derive(Debug)]
+struct Current {
+    configured: SocketAddr,
+    stop: Drain,
+}
+
+#[derive(Debug)]
+enum Planned {
+    Keep,
+    Move(SocketAddr, TcpListener),
+    /// Nobody asked for the default address, and it is taken.
+    Without,
+}
+
+impl AdminListener {
+    /// Not listening yet.
+    pub fn new(state: Arc<State>) -> Self {
+        Self { state, current: None, planned: None, address: watch::Sender::new(None) }
+    }
+
+    /// The real address, as it changes.
+    pub fn address(&self) -> watch::Receiver<Option<SocketAddr>> {
+        self.address.subscribe()
+    }
+}
+
+impl AdminSocket for AdminListener {
+    fn plan(&mut self, address: SocketAddr, asked_for: bool) -> io::Result<()> {
+        if self.current.as_ref().is_some_and(|current| current.configured == address) {
+            self.planned = Some(Planned::Keep);
+            return Ok(());
+        }
+        let bound = TcpListener::bind(address).and_then(|socket| {
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        });
+        self.planned = Some(match bound {
+            Ok(socket) => Planned::Move(address, socket),
+            Err(error) if !asked_for && error.kind() == io::ErrorKind::AddrInUse => {
+                tracing::warn!(%address, "the default admin address is taken: there is no admin listener; set `admin.address`");
+                Planned::Without
+            }
+            Err(error) => return Err(error),
+        });
+        Ok(())
+    }
+
+    fn commit(&mut self) {
+        let (configured, socket) = match self.planned.take() {
+            Some(Planned::Move(configured, socket)) => (configured, socket),
+            Some(Planned::Without) => {
+                self.current = None;
+                self.address.send_replace(None);
+                return;
+            }
+            Some(Planned::Keep) | None => return,
+        };
+        let socket = match tokio::net::TcpListener::from_std(socket) {
+            Ok(socket) => socket,
+            Err(error) => {
+                tracing::error!(%configured, %error, "no admin listener");
+                return;
+            }
+        };
+        self.address.send_replace(socket.local_addr().ok());
+        let (stop, stopping) = drain::pair();
+        tokio::spawn(accept(socket, Arc::clone(&self.state), stopping));
+        // The old listener ends here: dropping its drain asks its connections to finish.
+        self.current = Some(Current { configured, stop });
+    }
+}
+
+impl Drop for Current {
+    fn drop(&mut self) {
+        self.stop.begin();
+    }
+}
+
+async fn accept(socket: tokio::net::TcpListener, state: Arc<State>, mut stopping: Draining) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let loopback = socket.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    loop {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let stream = tokio::select! {
+            () = stopping.asked() => return,
+            accepted = socket.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!(%error, "can not accept an admin connection");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            },
+        };
+        let (state, stopping) = (Arc::clone(&state), stopping.clone());
+        tokio::spawn(async move {
+            serve(stream, state, loopback, stopping).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn serve(
+    stream: tokio::net::TcpStream,
+    state: Arc<State>,
+    loopback: bool,
+    mut stopping: Draining,
+) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let state = Arc::clone(&state);
+        async move { Ok::<_, Infallible>(super::respond(&state, loopback, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        () = stopping.asked() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "admin connection");
+    }
+}
+
+/// The type of every answer.
+pub(super) type Answer = Response<Full<Bytes>>;
