@@ -1,6 +1,7 @@
 //! Listening sockets and client connections; what a connection serves is handed in.
 
 pub mod accept;
+mod connections;
 pub mod http;
 pub mod set;
 pub mod socket;

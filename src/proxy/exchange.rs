@@ -120,7 +120,7 @@ impl Ending {
 impl Owner for Ending {
     fn ended(&mut self) {
         self.exchange.complete = true;
-        if let Some((mut lease, _)) = self.upstream.take() {
+        if let Some((lease, _)) = self.upstream.take() {
             lease.end();
         }
     }
