@@ -40,6 +40,15 @@ impl Key {
         Self(configs.iter().filter_map(|config| source(config, config.at, problems)).collect())
     }
 
+    /// The places in their order, each in words such as `header x-user-id`.
+    pub fn places(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|source| match source {
+            Source::Header(name) => format!("header {name}"),
+            Source::Cookie(name) => format!("cookie {name}"),
+            Source::Query(name) => format!("query {name}"),
+        })
+    }
+
     /// The value at the first place that the request has, which may be empty.
     pub fn value<'a>(&self, head: &Head<'a>) -> Option<Cow<'a, [u8]>> {
         self.0.iter().find_map(|source| match source {
