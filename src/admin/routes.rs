@@ -88,8 +88,8 @@ fn shown(snapshot: &Snapshot, index: usize, route: &Route) -> Shown {
         r#override: shown_override(split),
         fallback: split.fallback().map(pool),
         timeouts: Timeouts {
-            connect: units::Duration(timeouts.attempt.connect).to_string(),
-            backend_request: units::Duration(timeouts.attempt.response).to_string(),
+            connect: units::Duration(timeouts.connect).to_string(),
+            backend_request: units::Duration(timeouts.response).to_string(),
             idle: units::Duration(timeouts.idle).to_string(),
         },
         retry: Retry { attempts: retry.attempts },

@@ -55,6 +55,8 @@ pub trait AdminSocket: Send {
     fn plan(&mut self, address: SocketAddr, asked_for: bool) -> std::io::Result<()>;
     /// Takes the address bound last into use.
     fn commit(&mut self);
+    /// Lets go of the address bound last: the change was refused.
+    fn abandon(&mut self);
 }
 
 /// The writer of the snapshot in use.
@@ -121,6 +123,9 @@ impl<A: AdminSocket> Reloader<A> {
             problems.error(admin.at, format!("can not listen on {}: {error}", admin.value));
         }
         if problems.any_error() {
+            self.admin.abandon();
+            // The same document may be right once the address is free.
+            self.seen = None;
             return Err(compiled.document.diagnose(problems));
         }
         Ok((compiled, plan))

@@ -122,6 +122,10 @@ impl AdminSocket for AdminListener {
         // The old listener ends here: dropping its drain asks its connections to finish.
         self.current = Some(Current { configured, stop });
     }
+
+    fn abandon(&mut self) {
+        self.planned = None;
+    }
 }
 
 impl Drop for Current {
