@@ -195,11 +195,14 @@ impl<A: AdminSocket> Reloader<A> {
     fn rejected(&self, diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
         self.metrics.reloaded(Reload::Rejected);
         let mut status = self.status.lock();
-        tracing::error!(
-            generation = status.generation,
-            "the configuration was rejected, the last good one stays in use\n{}",
-            render_text(&diagnostics).trim_end()
-        );
+        // Who starts the first configuration tells why there is none.
+        if status.generation > 0 {
+            tracing::error!(
+                "the configuration was rejected, generation {} stays in use\n{}",
+                status.generation,
+                render_text(&diagnostics).trim_end()
+            );
+        }
         status.last_error = Some(LastError {
             time: clock::rfc3339(clock::unix_seconds()),
             diagnostics: diagnostics.clone(),

@@ -11,7 +11,7 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 use std::future::poll_fn;
@@ -104,6 +104,17 @@ impl<'de> Deserialize<'de> for RetryOn {
     }
 }
 
+impl Serialize for RetryOn {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::ConnectFailure => serializer.serialize_str("connectFailure"),
+            Self::Reset => serializer.serialize_str("reset"),
+            Self::RefusedStream => serializer.serialize_str("refusedStream"),
+            Self::Status(status) => serializer.serialize_u16(*status),
+        }
+    }
+}
+
 impl JsonSchema for RetryOn {
     fn schema_name() -> Cow<'static, str> {
         "RetryOn".into()
@@ -111,8 +122,9 @@ impl JsonSchema for RetryOn {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
+            "description": "What is retried: a failed attempt, or a response with this status.",
             "anyOf": [
-                { "enum": ["connectFailure", "reset", "refusedStream"] },
+                { "type": "string", "enum": ["connectFailure", "reset", "refusedStream"] },
                 { "type": "integer", "minimum": 400, "maximum": 599 }
             ]
         })

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 /// One place in a request where a key may be: exactly one of these.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub struct KeyConfig {
     /// The value of this header; the first, if it is repeated.
     pub header: Option<FieldName>,
