@@ -1,11 +1,12 @@
 //! One try to get a response from an endpoint, counted by how it ended.
 
 use super::error::Error;
+use super::framing::check_response;
 use crate::base::body::{Body, Progress, State};
 use crate::telemetry::series::Outcome;
 use crate::upstream::connections::{ConnectError, Lease};
 use crate::upstream::local::{LocalEndpoint, Place};
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
@@ -190,35 +191,36 @@ pub async fn attempt(
 /// Tries a kept connection first; if that turns out to be closed, a new one.
 async fn exchange(
     endpoint: &Rc<LocalEndpoint>,
-    request: Request<Body>,
+    mut request: Request<Body>,
     upload: Option<&Progress>,
     limits: AttemptLimits,
 ) -> Result<Answer, Failure> {
-    let mut lease = match Lease::take(endpoint, limits.connect).await {
-        Ok(lease) => lease,
-        Err(error) => return Err(not_connected(&error, request)),
-    };
-    // The service may close a kept connection in the moment in which it is used again. If the
-    // request asks for nothing that may not happen twice (RFC 9110 section 9.2.2) and can be
-    // made again, that is none of the client's business.
-    let replay = (lease.is_reused() && upload.is_none() && request.method().is_idempotent())
-        .then(|| copy(&request));
-    let unsent = match send(&mut lease, request, upload, limits.response).await {
-        Ok(response) => return Ok(Answer { response, lease }),
-        Err(Failure { cause: Error::UpstreamReset, unsent }) if lease.is_reused() => {
-            unsent.or(replay)
+    let mut kept = Lease::kept(endpoint);
+    loop {
+        let connected = match kept.take() {
+            Some(lease) => Ok(lease),
+            // In a box, because most requests find a kept connection and need no room for this.
+            None => Box::pin(Lease::connect(endpoint, limits.connect)).await,
+        };
+        let mut lease = match connected {
+            Ok(lease) => lease,
+            Err(error) => return Err(not_connected(&error, request)),
+        };
+        // The service may close a kept connection in the moment in which it is used again. If the
+        // request asks for nothing that may not happen twice (RFC 9110 section 9.2.2) and can be
+        // made again, that is none of the client's business.
+        let replay = (lease.is_reused() && upload.is_none() && request.method().is_idempotent())
+            .then(|| copy(&request));
+        match send(&mut lease, request, upload, limits.response).await {
+            Ok(response) => return Ok(Answer { response, lease }),
+            Err(Failure { cause: Error::UpstreamReset, unsent }) if lease.is_reused() => {
+                match unsent.or(replay) {
+                    Some(again) => request = again,
+                    None => return Err(Failure { cause: Error::UpstreamReset, unsent: None }),
+                }
+            }
+            Err(failure) => return Err(failure),
         }
-        Err(failure) => return Err(failure),
-    };
-    let Some(request) = unsent else {
-        return Err(Failure { cause: Error::UpstreamReset, unsent: None });
-    };
-    match Lease::connect(endpoint, limits.connect).await {
-        Ok(mut lease) => match send(&mut lease, request, upload, limits.response).await {
-            Ok(response) => Ok(Answer { response, lease }),
-            Err(failure) => Err(failure),
-        },
-        Err(error) => Err(not_connected(&error, request)),
     }
 }
 
@@ -234,11 +236,13 @@ async fn send(
     let mut seen = upload.map(Progress::parts);
     let mut error = loop {
         match tokio::time::timeout(limit, &mut sending).await {
-            Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                // Nobody asked for it: `Upgrade` is not passed on.
-                return Err(Failure { cause: Error::InvalidResponse, unsent: None });
+            Ok(Ok(response)) => {
+                let (parts, body) = response.into_parts();
+                return match check_response(&parts) {
+                    Ok(()) => Ok(Response::from_parts(parts, body)),
+                    Err(cause) => Err(Failure { cause, unsent: None }),
+                };
             }
-            Ok(Ok(response)) => return Ok(response),
             Ok(Err(error)) => break error,
             Err(_) => {
                 let moved = upload.is_some_and(|upload| {

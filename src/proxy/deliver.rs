@@ -4,8 +4,9 @@ use super::attempt::{Answer, AttemptLimits, Failure, attempt};
 use super::authority;
 use super::decide::decide;
 use super::downstream::Downstream;
-use super::error::Error;
+use super::error::{Blame, Error};
 use super::exchange::{Ending, Exchange};
+use super::framing::check_request;
 use super::headers::{prepare_request, prepare_response};
 use super::snapshot::Route;
 use super::worker::Proxy;
@@ -16,8 +17,8 @@ use crate::predicate::Head;
 use crate::split::Choice;
 use crate::upstream::local::Place;
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, Version};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -79,23 +80,21 @@ pub async fn deliver(
     let snapshot = &*local.snapshot;
 
     let required = parts.version != Version::HTTP_10;
-    let decided = if parts.method == Method::CONNECT {
-        Err(Error::Connect)
-    } else {
-        authority::host(&parts.uri, &parts.headers, required).map(|host| {
-            let head = Head {
-                method: &parts.method,
-                host: &host,
-                path: parts.uri.path(),
-                query: parts.uri.query(),
-                headers: &parts.headers,
-                client: downstream.client(&parts.headers),
-                peer: downstream.peer,
-                certificate_names: &[],
-            };
-            decide(snapshot, &head, &|pool| snapshot.is_usable(pool), Some(proxy.random()))
-        })
-    };
+    let checked = check_request(&parts);
+    let host = checked.and_then(|()| authority::host(&parts.uri, &parts.headers, required));
+    let decided = host.map(|host| {
+        let head = Head {
+            method: &parts.method,
+            host: &host,
+            path: parts.uri.path(),
+            query: parts.uri.query(),
+            headers: &parts.headers,
+            client: downstream.client(&parts.headers),
+            peer: downstream.peer,
+            certificate_names: &[],
+        };
+        decide(snapshot, &head, &|pool| snapshot.is_usable(pool), Some(proxy.random()))
+    });
     let decision = decided.unwrap_or_default();
     let mut exchange = Exchange::begin(proxy, &local, decision, started);
     let Choice { pool, override_refused, .. } = decision.choice;
@@ -165,6 +164,10 @@ fn answer(mut exchange: Exchange, cause: Error) -> Response<Owned<Ending>> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(CONTENT_LENGTH, length);
+    if meaning.blame == Blame::Downstream {
+        // What follows a refused request may be a part of it, so nobody reads it.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if cause == Error::Connect {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS"));
     }

@@ -57,20 +57,19 @@ impl Connection {
     /// Whether it is to be kept when idle connections are looked through.
     pub(super) fn outlives_sweep(&mut self) -> bool {
         self.sweeps = self.sweeps.saturating_add(1);
-        self.sweeps <= SWEEPS_MAX && !self.sender.is_closed()
+        self.sweeps <= SWEEPS_MAX && self.is_open()
+    }
+
+    /// Whether it is open, as far as its own task has seen.
+    pub(super) fn is_open(&self) -> bool {
+        !self.sender.is_closed()
     }
 }
 
 impl Lease {
-    /// An idle connection to the endpoint, or else a new one.
-    pub async fn take(
-        endpoint: &Rc<LocalEndpoint>,
-        timeout: Duration,
-    ) -> Result<Self, ConnectError> {
-        match endpoint.take_idle() {
-            Some(connection) => Ok(Self::new(connection, endpoint, true)),
-            None => Self::connect(endpoint, timeout).await,
-        }
+    /// A kept connection to the endpoint, if there is one.
+    pub fn kept(endpoint: &Rc<LocalEndpoint>) -> Option<Self> {
+        endpoint.take_idle().map(|connection| Self::new(connection, endpoint, true))
     }
 
     /// A new connection to the endpoint.
@@ -134,6 +133,7 @@ async fn open(endpoint: &Rc<LocalEndpoint>) -> io::Result<Connection> {
     stream.set_nodelay(true)?;
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER_BYTES_MAX)
+        .max_header_size(BUFFER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .handshake(TokioIo::new(stream))
         .await
@@ -141,12 +141,16 @@ async fn open(endpoint: &Rc<LocalEndpoint>) -> io::Result<Connection> {
     // The task must not hold the endpoint, which holds the connection while it is idle.
     let (series, worker) = (Arc::clone(endpoint.series()), endpoint.worker());
     let address = endpoint.endpoint.address;
+    let endpoint = Rc::downgrade(endpoint);
     series.shards.of(worker).connections.add(1);
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%address, %error, "upstream connection");
         }
         series.shards.of(worker).connections.add(-1);
+        if let Some(endpoint) = endpoint.upgrade() {
+            endpoint.forget_closed();
+        }
     });
     Ok(Connection { sender, sweeps: 0 })
 }

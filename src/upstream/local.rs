@@ -73,7 +73,10 @@ impl LocalPools {
             Some(local) => Rc::clone(local),
             None => Rc::new(LocalPool::new(pool, self.worker)),
         });
-        Self { worker: self.worker, pools: pools.collect() }
+        let pools: Box<[_]> = pools.collect();
+        // Connections to endpoints that are gone are not kept until somebody asks for the pool.
+        pools.iter().for_each(|pool| pool.refresh());
+        Self { worker: self.worker, pools }
     }
 
     /// The pool of this number.
@@ -215,13 +218,22 @@ impl LocalEndpoint {
     }
 
     fn sweep(&self) {
-        let before = {
+        self.retain(Connection::outlives_sweep);
+    }
+
+    /// Lets go of the idle connections that the other side has closed.
+    pub(super) fn forget_closed(&self) {
+        self.retain(|connection| connection.is_open());
+    }
+
+    fn retain(&self, keep: impl FnMut(&mut Connection) -> bool) {
+        let closed = {
             let mut idle = self.idle.borrow_mut();
             let before = idle.len();
-            idle.retain_mut(Connection::outlives_sweep);
+            idle.retain_mut(keep);
             before - idle.len()
         };
-        self.shard().idle.add(-i64::try_from(before).unwrap_or(0));
+        self.shard().idle.add(-i64::try_from(closed).unwrap_or(0));
     }
 
     fn retire(&self) {
