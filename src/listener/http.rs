@@ -19,7 +19,7 @@ pub const BUFFER_BYTES_MAX: usize = 64 * 1024;
 pub const HEADERS_MAX: usize = 128;
 
 /// Serves until the client leaves, the connection breaks, or the end is asked for and the request
-/// that was being served is answered.
+/// that was being served is answered or its time is up.
 pub(super) async fn serve<S, B>(stream: TcpStream, service: S, mut drain: Draining)
 where
     S: tower::Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
@@ -30,6 +30,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(BUFFER_BYTES_MAX)
+        .max_header_size(BUFFER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut connection = pin!(connection);
@@ -37,7 +38,10 @@ where
         result = connection.as_mut() => result,
         () = drain.asked() => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            tokio::select! {
+                result = connection => result,
+                () = drain.over() => return,
+            }
         }
     };
     if let Err(error) = result {

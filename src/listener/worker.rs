@@ -35,8 +35,10 @@ pub enum Command<E> {
     Unlisten {
         /// The address.
         address: SocketAddr,
-        /// How long its connections may take to finish.
+        /// How long its connections may take to finish; they are cut off then.
         timeout: Duration,
+        /// Told when the socket is closed.
+        closed: oneshot::Sender<()>,
         /// Told whether all did.
         done: oneshot::Sender<bool>,
     },
@@ -112,13 +114,14 @@ async fn run<E, S>(
                     Err(error) => tracing::error!(%address, %error, "can not listen"),
                 }
             }
-            Command::Unlisten { address, timeout, done } => {
+            Command::Unlisten { address, timeout, closed, done } => {
                 let Some(Listening { stop, connections }) = listening.remove(&address) else {
                     continue;
                 };
                 tokio::task::spawn_local(async move {
                     // Accepting ends first, so that no connection is missed.
                     let stopped = stop.finish(timeout).await;
+                    let _ = closed.send(());
                     let _ = done.send(connections.finish(timeout).await && stopped);
                 });
             }
