@@ -171,7 +171,7 @@ async fn run(
         tokio::select! {
             Some(()) = changes.recv() => drop(reloader.reload().await),
             command = commands.recv() => match command {
-                Some(Command::Reload(answer)) => drop(answer.send(reloader.reload().await)),
+                Some(Command::Reload(answer)) => drop(answer.send(reloader.reload_asked().await)),
                 Some(Command::Stop(stop)) => break stop,
                 None => break Stop::Soon,
             },

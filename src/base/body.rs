@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::cell::Cell;
 use std::fmt;
 use std::pin::Pin;
@@ -15,7 +14,7 @@ use tokio::time::{Instant, Sleep};
 #[derive(Debug)]
 pub enum BodyError {
     /// The connection that it came from failed, or the message was framed wrongly.
-    Source(hyper::Error),
+    Source(Box<dyn std::error::Error + Send + Sync>),
     /// Nothing came for this long.
     Stalled(Duration),
 }
@@ -32,33 +31,46 @@ impl fmt::Display for BodyError {
 impl std::error::Error for BodyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Source(error) => Some(error),
+            Self::Source(error) => Some(&**error),
             Self::Stalled(_) => None,
         }
     }
 }
 
+/// Where a streamed body comes from: a client's or an endpoint's connection.
+pub trait Source:
+    http_body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Unpin
+{
+}
+
+impl<S> Source for S
+where
+    S: http_body::Body<Data = Bytes> + Unpin,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+}
+
 /// A body that is streamed from a connection, or a short one of our own.
 #[derive(Debug)]
-pub enum Body {
+pub enum Body<S> {
     /// Our own bytes; empty for no body.
     Own(Bytes),
     /// Streamed.
-    Stream(Stream),
+    Stream(Stream<S>),
 }
 
-impl Body {
+impl<S: Source> Body<S> {
     /// No body.
     pub fn empty() -> Self {
         Self::Own(Bytes::new())
     }
 
     /// What a connection is receiving; it is broken off when nothing comes for `idle`.
-    pub fn stream(incoming: Incoming, idle: Duration) -> Self {
-        if incoming.is_end_stream() {
+    pub fn stream(source: S, idle: Duration) -> Self {
+        if source.is_end_stream() {
             return Self::empty();
         }
-        Self::Stream(Stream { incoming, idle, moved: false, timer: None, progress: None })
+        Self::Stream(Stream { source, idle, moved: false, timer: None, progress: None })
     }
 
     /// Lets another task see how far this body got; nothing to see for a body of our own.
@@ -73,31 +85,11 @@ impl Body {
 /// How far a body got, seen from the task that waits for its consequence.
 #[derive(Debug, Default)]
 pub struct Progress {
-    state: Cell<State>,
     parts: Cell<u64>,
     waiting: Cell<bool>,
 }
 
-/// The end of a body, or that there was none yet.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub enum State {
-    /// More is to come.
-    #[default]
-    Open,
-    /// It ended as it should.
-    Ended,
-    /// The connection that it came from failed.
-    Broken,
-    /// Nothing came in time.
-    Stalled,
-}
-
 impl Progress {
-    /// Where the body is.
-    pub fn state(&self) -> State {
-        self.state.get()
-    }
-
     /// How many parts have passed.
     pub fn parts(&self) -> u64 {
         self.parts.get()
@@ -105,14 +97,14 @@ impl Progress {
 
     /// Whether the next part was asked for and has not come yet.
     pub fn is_waiting(&self) -> bool {
-        self.waiting.get() && self.state() == State::Open
+        self.waiting.get()
     }
 }
 
 /// A body coming from a connection.
 #[derive(Debug)]
-pub struct Stream {
-    incoming: Incoming,
+pub struct Stream<S> {
+    source: S,
     idle: Duration,
     /// Whether anything came since the timer was set; saves reading the clock for every part.
     moved: bool,
@@ -121,30 +113,17 @@ pub struct Stream {
     progress: Option<Rc<Progress>>,
 }
 
-impl Stream {
+impl<S: Source> Stream<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match Pin::new(&mut self.incoming).poll_frame(cx) {
-            Poll::Ready(Some(Ok(frame))) => {
-                self.moved = true;
-                if let Some(progress) = &self.progress {
-                    progress.parts.set(progress.parts.get() + 1);
-                    progress.waiting.set(false);
-                    if self.incoming.is_end_stream() {
-                        progress.state.set(State::Ended);
-                    }
-                }
-                Poll::Ready(Some(Ok(frame)))
-            }
-            Poll::Ready(Some(Err(error))) => {
-                self.note(State::Broken);
-                Poll::Ready(Some(Err(BodyError::Source(error))))
-            }
-            Poll::Ready(None) => {
-                self.note(State::Ended);
-                Poll::Ready(None)
-            }
-            Poll::Pending => self.poll_stall(cx),
+        let Poll::Ready(frame) = Pin::new(&mut self.source).poll_frame(cx) else {
+            return self.poll_stall(cx);
+        };
+        self.moved = true;
+        if let Some(progress) = &self.progress {
+            progress.parts.set(progress.parts.get() + 1);
+            progress.waiting.set(false);
         }
+        Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError::Source(error.into()))))
     }
 
     /// Waits for the stall timer; a stall is noticed after one to two times `idle`.
@@ -164,18 +143,11 @@ impl Stream {
             }
             timer.as_mut().reset(Instant::now() + idle);
         }
-        self.note(State::Stalled);
         Poll::Ready(Some(Err(BodyError::Stalled(idle))))
-    }
-
-    fn note(&self, state: State) {
-        if let Some(progress) = &self.progress {
-            progress.state.set(state);
-        }
     }
 }
 
-impl http_body::Body for Body {
+impl<S: Source> http_body::Body for Body<S> {
     type Data = Bytes;
     type Error = BodyError;
 
@@ -193,22 +165,22 @@ impl http_body::Body for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Own(bytes) => bytes.is_empty(),
-            Self::Stream(stream) => stream.incoming.is_end_stream(),
+            Self::Stream(stream) => stream.source.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Stream(stream) => stream.incoming.size_hint(),
+            Self::Stream(stream) => stream.source.size_hint(),
         }
     }
 }
 
 /// A body whose owner is dropped with it, told before whether the body ended or failed.
 #[derive(Debug)]
-pub struct Owned<O: Owner> {
-    body: Body,
+pub struct Owned<S, O> {
+    body: Body<S>,
     owner: O,
 }
 
@@ -221,9 +193,9 @@ pub trait Owner: Unpin {
     fn failed(&mut self, error: &BodyError);
 }
 
-impl<O: Owner> Owned<O> {
+impl<S: Source, O: Owner> Owned<S, O> {
     /// Binds the owner's life to the body's.
-    pub fn new(body: Body, mut owner: O) -> Self {
+    pub fn new(body: Body<S>, mut owner: O) -> Self {
         if body.is_end_stream() {
             owner.ended();
         }
@@ -231,7 +203,7 @@ impl<O: Owner> Owned<O> {
     }
 }
 
-impl<O: Owner> http_body::Body for Owned<O> {
+impl<S: Source, O: Owner> http_body::Body for Owned<S, O> {
     type Data = Bytes;
     type Error = BodyError;
 

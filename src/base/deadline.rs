@@ -188,7 +188,7 @@ mod tests {
             second.await;
             assert!(started.elapsed() >= Duration::from_secs(20));
             // The task that watched has ended; another one begins.
-            tokio::time::advance(Duration::from_secs(60)).await;
+            tokio::time::advance(Duration::from_mins(1)).await;
             deadlines.begin(now()).await;
             assert!(started.elapsed() >= Duration::from_secs(95));
         };

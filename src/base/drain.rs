@@ -48,6 +48,11 @@ impl Draining {
     pub async fn asked(&mut self) {
         let _ = self.signal.wait_for(|asked| *asked).await;
     }
+
+    /// Waits until nobody waits for the end any more: what is not finished then is to be cut off.
+    pub async fn over(&mut self) {
+        while self.signal.changed().await.is_ok() {}
+    }
 }
 
 #[cfg(test)]
@@ -71,7 +76,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn finishing_gives_up_when_its_time_is_up() {
         let (drain, draining) = pair();
+        let mut other = draining.clone();
+        let cut = tokio::spawn(async move { other.over().await });
         assert!(!drain.finish(Duration::from_secs(1)).await);
         assert!(draining.is_asked());
+        cut.await.unwrap();
     }
 }

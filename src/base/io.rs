@@ -5,6 +5,7 @@ use hyper_util::rt::TokioIo;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 /// Up to this many bytes, copying parts together costs less than the kernel's work for a vector.
@@ -19,6 +20,37 @@ impl Io {
     pub fn new(stream: TcpStream) -> Self {
         Self(TokioIo::new(stream))
     }
+}
+
+/// Writes the parts of a message, as many bytes of them as the socket takes.
+pub fn poll_write_parts(
+    stream: &mut TcpStream,
+    cx: &mut Context<'_>,
+    parts: &[IoSlice<'_>],
+) -> Poll<io::Result<usize>> {
+    match flatten(parts, &mut [0; FLATTEN_BYTES_MAX]) {
+        Some(flat) => Pin::new(stream).poll_write(cx, flat),
+        None => Pin::new(stream).poll_write_vectored(cx, parts),
+    }
+}
+
+/// The parts as one, if there is only one or if copying them together is cheap.
+fn flatten<'a>(
+    parts: &'a [IoSlice<'a>],
+    space: &'a mut [u8; FLATTEN_BYTES_MAX],
+) -> Option<&'a [u8]> {
+    if let [part] = parts {
+        return Some(part);
+    }
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    let flat = space.get_mut(..length)?;
+    let mut rest = &mut *flat;
+    for part in parts {
+        let (place, after) = rest.split_at_mut(part.len());
+        place.copy_from_slice(part);
+        rest = after;
+    }
+    Some(flat)
 }
 
 impl Read for Io {
@@ -45,21 +77,10 @@ impl Write for Io {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if let [part] = parts {
-            return Pin::new(&mut self.0).poll_write(cx, part);
+        match flatten(parts, &mut [0; FLATTEN_BYTES_MAX]) {
+            Some(flat) => Pin::new(&mut self.0).poll_write(cx, flat),
+            None => Pin::new(&mut self.0).poll_write_vectored(cx, parts),
         }
-        let length: usize = parts.iter().map(|part| part.len()).sum();
-        let mut flat = [0; FLATTEN_BYTES_MAX];
-        let Some(flat) = flat.get_mut(..length) else {
-            return Pin::new(&mut self.0).poll_write_vectored(cx, parts);
-        };
-        let mut rest = &mut *flat;
-        for part in parts {
-            let (place, after) = rest.split_at_mut(part.len());
-            place.copy_from_slice(part);
-            rest = after;
-        }
-        Pin::new(&mut self.0).poll_write(cx, flat)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -72,5 +93,22 @@ impl Write for Io {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FLATTEN_BYTES_MAX, flatten};
+    use std::io::IoSlice;
+
+    #[test]
+    fn small_parts_become_one_and_large_ones_stay() {
+        let mut space = [0; FLATTEN_BYTES_MAX];
+        let large = vec![b'x'; FLATTEN_BYTES_MAX];
+        let parts = [IoSlice::new(b"ab"), IoSlice::new(b""), IoSlice::new(b"c")];
+        assert_eq!(flatten(&parts, &mut space), Some(&b"abc"[..]));
+        assert_eq!(flatten(&[IoSlice::new(&large)], &mut space), Some(&large[..]));
+        let parts = [IoSlice::new(b"a"), IoSlice::new(&large)];
+        assert_eq!(flatten(&parts, &mut space), None);
     }
 }

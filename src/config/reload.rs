@@ -76,6 +76,15 @@ pub struct Reloader<A> {
 }
 
 impl<A: AdminSocket> Reloader<A> {
+    /// The same as [`Reloader::reload`] for somebody who waits for the answer: what was refused
+    /// before is looked at again.
+    pub async fn reload_asked(&mut self) -> Result<Reload, Vec<Diagnostic>> {
+        if self.status.lock().last_error.is_some() {
+            self.seen = None;
+        }
+        self.reload().await
+    }
+
     /// Reads the source and takes it into use if it is new and right; the diagnostics say why not.
     pub async fn reload(&mut self) -> Result<Reload, Vec<Diagnostic>> {
         let source = Arc::clone(&self.source);
@@ -116,6 +125,7 @@ impl<A: AdminSocket> Reloader<A> {
             Err(error) => return Err(vec![self.failed(&error.to_string())]),
         };
         let mut problems = Problems::default();
+        self.listeners.closed().await;
         let plan = self.listeners.plan(&compiled.config.listeners, forwarding, &mut problems);
         let admin = &compiled.config.admin.address;
         let asked_for = admin.at != crate::base::problem::Location::default();
@@ -124,7 +134,7 @@ impl<A: AdminSocket> Reloader<A> {
         }
         if problems.any_error() {
             self.admin.abandon();
-            // The same document may be right once the address is free.
+            // The document is right, and what was in the way may go away.
             self.seen = None;
             return Err(compiled.document.diagnose(problems));
         }

@@ -31,7 +31,7 @@ pub(super) struct Connection {
 pub(super) enum Order {
     /// Answer what is being served, then close.
     Finish,
-    /// Nothing is being served, and nothing complete has come for too long: close.
+    /// Close at once.
     Close,
 }
 
@@ -68,6 +68,13 @@ impl Connections {
         self.draining.set(true);
         for connection in self.open.borrow().values() {
             connection.tell(Order::Finish);
+        }
+    }
+
+    /// Closes all, whatever they are doing.
+    pub(super) fn close(&self) {
+        for connection in self.open.borrow().values() {
+            connection.tell(Order::Close);
         }
     }
 

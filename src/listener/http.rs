@@ -42,6 +42,7 @@ where
     });
     let connection = http1::Builder::new()
         .max_buf_size(BUFFER_BYTES_MAX)
+        .max_header_size(BUFFER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(Io::new(stream), service);
     let mut connection = pin!(connection);

@@ -19,6 +19,8 @@ pub struct ListenerSet<E> {
     metrics: Arc<Metrics>,
     /// By the address as configured, so that port 0 keeps the port that it got.
     listening: HashMap<SocketAddr, Listening<E>>,
+    /// The sockets that the workers have yet to close.
+    closing: Vec<oneshot::Receiver<()>>,
 }
 
 #[derive(Debug)]
@@ -54,7 +56,16 @@ pub struct Removed {
 impl<E: Send + Sync + 'static> ListenerSet<E> {
     /// No listeners yet.
     pub fn new(workers: Vec<mpsc::UnboundedSender<Command<E>>>, metrics: Arc<Metrics>) -> Self {
-        Self { workers, metrics, listening: HashMap::new() }
+        Self { workers, metrics, listening: HashMap::new(), closing: Vec::new() }
+    }
+
+    /// Waits until the sockets that earlier changes took away are closed, so that their addresses
+    /// can be had again.
+    pub async fn closed(&mut self) {
+        for closed in self.closing.drain(..) {
+            // A worker that is gone has no socket any more.
+            let _ = closed.await;
+        }
     }
 
     /// Binds what is new. An address that can not be bound is a problem at its place.
@@ -150,16 +161,18 @@ impl<E: Send + Sync + 'static> ListenerSet<E> {
         Listening { address, settings }
     }
 
-    fn unlisten(&self, gone: HashMap<SocketAddr, Listening<E>>, timeout: Duration) -> Removed {
+    fn unlisten(&mut self, gone: HashMap<SocketAddr, Listening<E>>, timeout: Duration) -> Removed {
         let mut removed = Removed { listeners: Vec::new(), done: Vec::new() };
         for listening in gone.into_values() {
             let name = Arc::clone(&listening.settings.load().name);
             removed.listeners.push((name, listening.address));
             for worker in &self.workers {
-                let (done, receiver) = oneshot::channel();
+                let (done, drained) = oneshot::channel();
+                let (closed, closing) = oneshot::channel();
                 let address = listening.address;
-                let _ = worker.send(Command::Unlisten { address, timeout, done });
-                removed.done.push(receiver);
+                let _ = worker.send(Command::Unlisten { address, timeout, closed, done });
+                removed.done.push(drained);
+                self.closing.push(closing);
             }
         }
         removed

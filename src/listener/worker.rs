@@ -37,8 +37,10 @@ pub enum Command<E> {
     Unlisten {
         /// The address.
         address: SocketAddr,
-        /// How long its connections may take to finish.
+        /// How long its connections may take to finish; they are cut off then.
         timeout: Duration,
+        /// Told when the socket is closed.
+        closed: oneshot::Sender<()>,
         /// Told whether all did.
         done: oneshot::Sender<bool>,
     },
@@ -118,14 +120,18 @@ async fn run<E, S>(
                     Err(error) => tracing::error!(%address, %error, "can not listen"),
                 }
             }
-            Command::Unlisten { address, timeout, done } => {
+            Command::Unlisten { address, timeout, closed, done } => {
                 let Some(gone) = listening.remove(&address) else { continue };
                 tokio::task::spawn_local(async move {
                     // Accepting ends first, so that no connection is missed.
                     let stopped = gone.stop.finish(timeout).await;
+                    let _ = closed.send(());
                     gone.connections.finish();
-                    let _ = done.send(gone.drain.finish(timeout).await && stopped);
+                    let finished = gone.drain.finish(timeout).await;
+                    // Those whose time is up are cut off.
+                    gone.connections.close();
                     gone.watch.abort();
+                    let _ = done.send(finished && stopped);
                 });
             }
         }

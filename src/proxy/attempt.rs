@@ -1,13 +1,13 @@
 //! One try to get a response from an endpoint, counted by how it ended.
 
 use super::error::Error;
-use crate::base::body::{Body, Progress, State};
+use crate::base::body::{BodyError, Progress};
 use crate::base::clock;
 use crate::base::deadline::Deadlines;
 use crate::telemetry::series::Outcome;
-use crate::upstream::connections::{ConnectError, Lease};
-use crate::upstream::local::{LocalEndpoint, Place};
-use http::{Request, Response, StatusCode};
+use crate::upstream::http1::{Connection, Receiving, SendError, Sending, Upload};
+use crate::upstream::local::{ConnectError, LocalEndpoint, Place};
+use http::{Method, response};
 use hyper::body::Incoming;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -138,11 +138,13 @@ pub struct Retry {
     pub attempts: u8,
 }
 
-/// What an attempt is made with, beside the request.
+/// What an attempt is made with, beside what is sent.
 #[derive(Debug)]
 pub struct Means<'a> {
+    /// The request's method.
+    pub method: &'a Method,
     /// How far the request's body got, if it has one.
-    pub upload: Option<&'a Progress>,
+    pub progress: Option<&'a Progress>,
     /// How long making a connection may take.
     pub connect: Duration,
     /// How long waiting for the response may take.
@@ -153,14 +155,8 @@ pub struct Means<'a> {
     pub started: Instant,
 }
 
-/// A response with the connection that it is coming over.
-#[derive(Debug)]
-pub struct Answer {
-    /// The response; its body is still on the way.
-    pub response: Response<Incoming>,
-    /// The connection.
-    pub lease: Lease,
-}
+/// A response: its head, and its body that is still on the way.
+pub type Answer = (response::Parts, Receiving<Incoming>);
 
 /// Counts an attempt when it is over, as cancelled if its future was dropped.
 struct Counted<'a> {
@@ -175,18 +171,18 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Sends the request to the place's endpoint and waits for the head of the response. After a
-/// failure the request is there again if nothing of it was sent.
+/// Sends the request to the place's endpoint and waits for the head of the response. What is left
+/// in `upload` after a failure says whether anything was sent.
 pub async fn attempt(
     place: &Place,
-    request: &mut Option<Request<Body>>,
+    upload: &mut Option<Upload<Incoming>>,
     means: &Means<'_>,
 ) -> Result<Answer, Error> {
     let endpoint = place.endpoint();
     let mut counted = Counted { endpoint, retry: means.retry, outcome: Outcome::Cancelled };
-    let result = exchange(endpoint, request, means).await;
+    let result = exchange(endpoint, upload, means).await;
     counted.outcome = match &result {
-        Ok(answer) if answer.response.status().is_server_error() => Outcome::ServerError,
+        Ok((parts, _)) if parts.status.is_server_error() => Outcome::ServerError,
         Ok(_) => Outcome::Success,
         Err(Error::ConnectFailed) => Outcome::ConnectFailure,
         Err(Error::ConnectTimedOut) => Outcome::ConnectTimeout,
@@ -201,81 +197,63 @@ pub async fn attempt(
 /// Tries a kept connection first; if that turns out to be closed, a new one.
 async fn exchange(
     endpoint: &Rc<LocalEndpoint>,
-    request: &mut Option<Request<Body>>,
+    upload: &mut Option<Upload<Incoming>>,
     means: &Means<'_>,
 ) -> Result<Answer, Error> {
-    let mut lease = Lease::take(endpoint, means.connect).await.map_err(not_connected)?;
-    // The service may close a kept connection in the moment in which it is used again. If the
-    // request asks for nothing that may not happen twice (RFC 9110 section 9.2.2) and can be
-    // made again, that is none of the client's business.
-    let replay = match request {
-        Some(request) if lease.is_reused() && means.upload.is_none() => {
-            request.method().is_idempotent().then(|| copy(request))
+    let mut kept = endpoint.take_idle();
+    loop {
+        let connection = match kept.take() {
+            Some(connection) => connection,
+            // In a box, because most requests find a kept connection and need no room for this.
+            None => Box::pin(endpoint.connect(means.connect)).await.map_err(not_connected)?,
+        };
+        let reused = connection.is_reused();
+        match send(connection, endpoint, upload, means).await {
+            Err(Error::UpstreamReset) if reused && can_repeat(upload.as_mut(), means) => {}
+            result => return result,
         }
-        _ => None,
-    };
-    match send(&mut lease, request, means).await {
-        Ok(response) => return Ok(Answer { response, lease }),
-        Err(Error::UpstreamReset) if lease.is_reused() => {}
-        Err(cause) => return Err(cause),
     }
-    if request.is_none() {
-        *request = replay;
-    }
-    if request.is_none() {
-        return Err(Error::UpstreamReset);
-    }
-    let mut lease = Lease::connect(endpoint, means.connect).await.map_err(not_connected)?;
-    let response = send(&mut lease, request, means).await?;
-    Ok(Answer { response, lease })
+}
+
+/// The service may close a kept connection in the moment in which it is used again. If nothing
+/// was sent, or if the request asks for nothing that may not happen twice (RFC 9110 section 9.2.2)
+/// and can be made again, that is none of the client's business.
+fn can_repeat(upload: Option<&mut Upload<Incoming>>, means: &Means<'_>) -> bool {
+    upload.is_some_and(|upload| {
+        upload.is_unsent() || (means.method.is_idempotent() && upload.rewind())
+    })
 }
 
 /// Sends over one connection. The time for the response runs while the client is not the one that
 /// is waited for.
 async fn send(
-    lease: &mut Lease,
-    request: &mut Option<Request<Body>>,
+    connection: Box<Connection>,
+    endpoint: &Rc<LocalEndpoint>,
+    upload: &mut Option<Upload<Incoming>>,
     means: &Means<'_>,
-) -> Result<Response<Incoming>, Error> {
-    let upload = means.upload;
+) -> Result<Answer, Error> {
+    let progress = means.progress;
     // Over a kept connection the request goes out as it came: the clock need not be read again.
-    let fresh = means.retry || !lease.is_reused();
+    let fresh = means.retry || !connection.is_reused();
     let mut deadline = means.response.begin(if fresh { clock::now() } else { means.started });
-    let Some(unsent) = request.take() else { return Err(Error::UpstreamReset) };
-    let mut sending = pin!(lease.send(unsent));
-    let mut seen = upload.map(Progress::parts);
-    let mut error = loop {
-        let sent = poll_fn(|cx| match sending.as_mut().poll(cx) {
+    let mut sending = Sending::new(connection, upload, means.method);
+    let mut seen = progress.map(Progress::parts);
+    loop {
+        let sent = poll_fn(|cx| match sending.poll(cx, endpoint) {
             Poll::Ready(result) => Poll::Ready(Some(result)),
             Poll::Pending => Pin::new(&mut deadline).poll(cx).map(|()| None),
         });
-        match sent.await {
-            Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                // Nobody asked for it: `Upgrade` is not passed on.
-                return Err(Error::InvalidResponse);
-            }
-            Some(Ok(response)) => return Ok(response),
-            Some(Err(error)) => break error,
-            None => {
-                let moved = upload.is_some_and(|upload| {
-                    upload.is_waiting() || seen.replace(upload.parts()) != Some(upload.parts())
-                });
-                if !moved {
-                    return Err(Error::ResponseTimedOut);
-                }
-                deadline = means.response.begin(clock::now());
-            }
+        if let Some(result) = sent.await {
+            return result.map_err(|error| not_answered(&error));
         }
-    };
-    *request = error.take_message();
-    let cause = match upload.map(Progress::state) {
-        Some(State::Broken) => Error::RequestBroken,
-        Some(State::Stalled) => Error::RequestStalled,
-        _ if error.error().is_parse() => Error::InvalidResponse,
-        _ => Error::UpstreamReset,
-    };
-    tracing::debug!(error = %error.error(), %cause, "attempt failed");
-    Err(cause)
+        let moved = progress.is_some_and(|progress| {
+            progress.is_waiting() || seen.replace(progress.parts()) != Some(progress.parts())
+        });
+        if !moved {
+            return Err(Error::ResponseTimedOut);
+        }
+        deadline = means.response.begin(clock::now());
+    }
 }
 
 fn not_connected(error: ConnectError) -> Error {
@@ -284,15 +262,16 @@ fn not_connected(error: ConnectError) -> Error {
             tracing::debug!(%error, "connect failed");
             Error::ConnectFailed
         }
-        ConnectError::TimedOut(_) => Error::ConnectTimedOut,
+        ConnectError::TimedOut => Error::ConnectTimedOut,
     }
 }
 
-/// The same request again, without a body.
-fn copy(request: &Request<Body>) -> Request<Body> {
-    let mut again = Request::new(Body::empty());
-    *again.method_mut() = request.method().clone();
-    *again.uri_mut() = request.uri().clone();
-    *again.headers_mut() = request.headers().clone();
-    again
+fn not_answered(error: &SendError) -> Error {
+    tracing::debug!(?error, "no response");
+    match error {
+        SendError::Broken(_) | SendError::Closed => Error::UpstreamReset,
+        SendError::Invalid(_) => Error::InvalidResponse,
+        SendError::Body(BodyError::Stalled(_)) => Error::RequestStalled,
+        SendError::Body(BodyError::Source(_)) => Error::RequestBroken,
+    }
 }

@@ -4,8 +4,9 @@ use super::attempt::{Answer, Means, attempt};
 use super::authority;
 use super::decide::decide;
 use super::downstream::Downstream;
-use super::error::Error;
-use super::exchange::{Ending, Exchange};
+use super::error::{Blame, Error};
+use super::exchange::{Ending, Exchange, ResponseBody};
+use super::framing::check_request;
 use super::headers::{prepare_request, prepare_response};
 use super::snapshot::Route;
 use super::worker::Proxy;
@@ -14,10 +15,11 @@ use crate::base::clock;
 use crate::base::units;
 use crate::predicate::Head;
 use crate::split::Choice;
+use crate::upstream::http1::Upload;
 use crate::upstream::local::Place;
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, Version};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Request, Response, Version};
 use hyper::body::Incoming;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -68,30 +70,28 @@ pub async fn deliver(
     proxy: &Rc<Proxy>,
     downstream: &Downstream,
     request: Request<Incoming>,
-) -> Response<Owned<Ending>> {
+) -> Response<ResponseBody> {
     let started = clock::now();
     let local = proxy.snapshot();
     let (mut parts, incoming) = request.into_parts();
     let snapshot = &*local.snapshot;
 
     let required = parts.version != Version::HTTP_10;
-    let decided = if parts.method == Method::CONNECT {
-        Err(Error::Connect)
-    } else {
-        authority::host(&parts.uri, &parts.headers, required).map(|host| {
-            let head = Head {
-                method: &parts.method,
-                host: &host,
-                path: parts.uri.path(),
-                query: parts.uri.query(),
-                headers: &parts.headers,
-                client: downstream.client(&parts.headers),
-                peer: downstream.peer,
-                certificate_names: &[],
-            };
-            decide(snapshot, &head, &|pool| snapshot.is_usable(pool), Some(proxy.random()))
-        })
-    };
+    let checked = check_request(&parts);
+    let host = checked.and_then(|()| authority::host(&parts.uri, &parts.headers, required));
+    let decided = host.map(|host| {
+        let head = Head {
+            method: &parts.method,
+            host: &host,
+            path: parts.uri.path(),
+            query: parts.uri.query(),
+            headers: &parts.headers,
+            client: downstream.client(&parts.headers),
+            peer: downstream.peer,
+            certificate_names: &[],
+        };
+        decide(snapshot, &head, &|pool| snapshot.is_usable(pool), Some(proxy.random()))
+    });
     let decision = decided.unwrap_or_default();
     let mut exchange = Exchange::begin(proxy, &local, decision, started);
     let Choice { pool, override_refused, .. } = decision.choice;
@@ -110,25 +110,27 @@ pub async fn deliver(
 
     let refused = route.split.override_header().filter(|_| override_refused);
     prepare_request(&mut parts, downstream, refused);
+    let method = parts.method.clone();
     let mut body = Body::stream(incoming, route.timeouts.idle);
-    let upload = body.progress();
-    let mut request = Some(Request::from_parts(parts, body));
+    let progress = body.progress();
+    let mut upload = Some(Upload::new(parts, body));
     let deadlines = proxy.deadlines(route.timeouts.response);
     let mut failed: Option<(Place, Error)> = None;
     for retry in 0..=route.retry.attempts {
-        if request.is_none() {
+        if !upload.as_ref().is_some_and(Upload::is_unsent) {
             break;
         }
         let except = failed.as_ref().map(|(place, _)| &**place.endpoint());
         let Some(place) = pool.take(balance, proxy.random(), except) else { break };
         let means = Means {
-            upload: upload.as_deref(),
+            method: &method,
+            progress: progress.as_deref(),
             connect: route.timeouts.connect,
             response: &deadlines,
             retry: retry > 0,
             started,
         };
-        match attempt(&place, &mut request, &means).await {
+        match attempt(&place, &mut upload, &means).await {
             Ok(answer) => return relay(exchange, downstream, route, answer, place),
             Err(cause) => failed = Some((place, cause)),
         }
@@ -145,17 +147,16 @@ fn relay(
     route: &Route,
     answer: Answer,
     place: Place,
-) -> Response<Owned<Ending>> {
-    let Answer { response, lease } = answer;
-    let (mut parts, incoming) = response.into_parts();
+) -> Response<ResponseBody> {
+    let (mut parts, receiving) = answer;
     prepare_response(&mut parts, downstream);
     exchange.answered(parts.status);
-    let body = Body::stream(incoming, route.timeouts.idle);
-    Response::from_parts(parts, Owned::new(body, Ending::new(exchange, Some((lease, place)))))
+    let body = Body::stream(receiving, route.timeouts.idle);
+    Response::from_parts(parts, Owned::new(body, Ending::new(exchange, Some(place))))
 }
 
 /// Answers in the service's place.
-fn answer(mut exchange: Exchange, cause: Error) -> Response<Owned<Ending>> {
+fn answer(mut exchange: Exchange, cause: Error) -> Response<ResponseBody> {
     let meaning = cause.meaning();
     exchange.failed(cause);
     exchange.answered(meaning.status);
@@ -167,6 +168,10 @@ fn answer(mut exchange: Exchange, cause: Error) -> Response<Owned<Ending>> {
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(CONTENT_LENGTH, length);
+    if meaning.blame == Blame::Downstream {
+        // What follows a refused request may be a part of it, so nobody reads it.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     if cause == Error::Connect {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS"));
     }

@@ -4,14 +4,15 @@ use super::decide::Decision;
 use super::error::Error;
 use super::snapshot::LocalSnapshot;
 use super::worker::Proxy;
-use crate::base::body::{BodyError, Owner};
+use crate::base::body::{BodyError, Owned, Owner};
 use crate::base::clock;
 use crate::telemetry::metrics::{Metric, Metrics, Sink, Source};
 use crate::telemetry::series::RouteShard;
 use crate::telemetry::shard::Counter;
-use crate::upstream::connections::Lease;
+use crate::upstream::http1::Receiving;
 use crate::upstream::local::Place;
 use http::StatusCode;
+use hyper::body::Incoming;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -103,33 +104,35 @@ impl Drop for Exchange {
     }
 }
 
-/// What a response keeps until its last byte: its exchange, and its connection if it has one.
+/// The body of every response: an endpoint's or our own.
+pub type ResponseBody = Owned<Receiving<Incoming>, Ending>;
+
+/// What a response keeps until its last byte: its exchange, and its place at an endpoint if it has
+/// one.
 #[derive(Debug)]
 pub struct Ending {
     exchange: Exchange,
-    upstream: Option<(Lease, Place)>,
+    place: Option<Place>,
 }
 
 impl Ending {
-    /// A response that came over this connection, or one of our own.
-    pub fn new(exchange: Exchange, upstream: Option<(Lease, Place)>) -> Self {
-        Self { exchange, upstream }
+    /// A response that comes from this place, or one of our own.
+    pub fn new(exchange: Exchange, place: Option<Place>) -> Self {
+        Self { exchange, place }
     }
 }
 
 impl Owner for Ending {
     fn ended(&mut self) {
         self.exchange.complete = true;
-        if let Some((lease, _)) = self.upstream.take() {
-            lease.end();
-        }
+        self.place = None;
     }
 
     fn failed(&mut self, error: &BodyError) {
         tracing::debug!(%error, "response broke off");
         self.exchange.complete = true;
         self.exchange.failed(Error::ResponseBroken);
-        self.upstream = None;
+        self.place = None;
     }
 }
 

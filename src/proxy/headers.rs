@@ -11,7 +11,15 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+/// What else is said of the client or of what it asked, and what we have nothing to say of.
+static SAID_BY_OTHERS: [HeaderName; 6] = [
+    FORWARDED,
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-forwarded-client-cert"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-forwarded-server"),
+];
 
 /// The fields that concern only one connection.
 static HOP_BY_HOP: [HeaderName; 7] =
@@ -30,6 +38,10 @@ pub fn prepare_request(
         }
         let path = parts.uri.path_and_query().cloned();
         parts.uri = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
+    }
+    if !parts.headers.contains_key(HOST) {
+        // HTTP/1.0 may do without; HTTP/1.1, which the service gets, may not (RFC 9112 3.2).
+        parts.headers.insert(HOST, HeaderValue::from_static(""));
     }
     parts.version = Version::HTTP_11;
     let trailers = parts.headers.contains_key(TE) && wants_trailers(&parts.headers);
@@ -69,8 +81,9 @@ fn forward(headers: &mut HeaderMap, downstream: &Downstream) {
         }
         return;
     }
-    headers.remove(FORWARDED);
-    headers.remove(REAL_IP);
+    for name in &SAID_BY_OTHERS {
+        headers.remove(name);
+    }
     headers.insert(FORWARDED_FOR, downstream.peer_text.clone());
     headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
     match host {

@@ -8,6 +8,7 @@ pub mod downstream;
 pub mod error;
 pub mod exchange;
 pub mod explain;
+pub mod framing;
 pub mod headers;
 pub mod snapshot;
 pub mod worker;

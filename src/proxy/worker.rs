@@ -2,14 +2,12 @@
 
 use super::deliver::deliver;
 use super::downstream::Downstream;
-use super::exchange::Ending;
+use super::exchange::ResponseBody;
 use super::snapshot::{LocalSnapshot, Snapshot};
-use crate::base::body::Owned;
 use crate::base::deadline::Deadlines;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::shard::WorkerIndex;
-use crate::upstream::connections::SWEEP;
-use crate::upstream::local::LocalPools;
+use crate::upstream::local::{LocalPools, SWEEP};
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 use http::{Request, Response};
@@ -84,9 +82,9 @@ impl Proxy {
         downstream: Downstream,
     ) -> impl tower::Service<
         Request<Incoming>,
-        Response = Response<Owned<Ending>>,
+        Response = Response<ResponseBody>,
         Error = Infallible,
-        Future = impl Future<Output = Result<Response<Owned<Ending>>, Infallible>>,
+        Future = impl Future<Output = Result<Response<ResponseBody>, Infallible>>,
     > + Clone {
         let (proxy, downstream) = (self, Rc::new(downstream));
         tower::service_fn(move |request| {

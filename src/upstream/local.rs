@@ -1,15 +1,29 @@
 //! One worker's view of the pools: its load, its connections, the endpoints as it last saw them.
 
 use super::balance::{BalanceConfig, InFlight, Question};
-use super::connections::Connection;
 use super::endpoint::Endpoint;
+use super::http1::Connection;
 use super::pool::Pool;
-use crate::telemetry::series::{PoolSeries, PoolShard};
+use crate::telemetry::series::PoolShard;
 use crate::telemetry::shard::WorkerIndex;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often idle connections are looked through.
+pub const SWEEP: Duration = Duration::from_secs(5);
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum ConnectError {
+    /// The endpoint refused, or there is no way to it.
+    Failed(io::Error),
+    /// It did not answer in time.
+    TimedOut,
+}
 
 /// One worker's view of the pools of a snapshot, in the snapshot's order.
 #[derive(Debug)]
@@ -40,7 +54,8 @@ pub struct LocalEndpoint {
     in_flight: Cell<usize>,
     /// Whether the pool no longer has it: its connections are not kept.
     retired: Cell<bool>,
-    idle: RefCell<Vec<Connection>>,
+    #[expect(clippy::vec_box, reason = "a connection is moved with every request")]
+    idle: RefCell<Vec<Box<Connection>>>,
 }
 
 /// The endpoints that may be chosen.
@@ -73,7 +88,10 @@ impl LocalPools {
             Some(local) => Rc::clone(local),
             None => Rc::new(LocalPool::new(pool, self.worker)),
         });
-        Self { worker: self.worker, pools: pools.collect() }
+        let pools: Box<[_]> = pools.collect();
+        // Connections to endpoints that are gone are not kept until somebody asks for the pool.
+        pools.iter().for_each(|pool| pool.refresh());
+        Self { worker: self.worker, pools }
     }
 
     /// The pool of this number.
@@ -82,7 +100,7 @@ impl LocalPools {
     }
 
     /// Closes connections that were idle for too long or whose endpoint is gone. To be called once
-    /// per [`super::connections::SWEEP`].
+    /// per [`SWEEP`].
     pub fn sweep(&self) {
         for local in &self.pools {
             local.refresh();
@@ -176,27 +194,27 @@ impl LocalEndpoint {
         }
     }
 
-    /// The pool's series.
-    pub(super) fn series(&self) -> &Arc<PoolSeries> {
-        &self.pool.series
-    }
-
-    /// The worker whose view this is.
-    pub(super) fn worker(&self) -> WorkerIndex {
-        self.worker
-    }
-
     /// This worker's counters of the pool.
     pub fn shard(&self) -> &PoolShard {
         self.pool.series.shards.of(self.worker)
     }
 
-    /// The idle connection used last, if one is still open.
-    pub(super) fn take_idle(&self) -> Option<Connection> {
+    /// Connects, not longer than `timeout`.
+    pub async fn connect(&self, timeout: Duration) -> Result<Box<Connection>, ConnectError> {
+        let series = Arc::clone(&self.pool.series);
+        let connecting = Connection::open(self.endpoint.address, series, self.worker);
+        match tokio::time::timeout(timeout, connecting).await {
+            Ok(connected) => connected.map_err(ConnectError::Failed),
+            Err(_) => Err(ConnectError::TimedOut),
+        }
+    }
+
+    /// The kept connection that was used last, if one is still open.
+    pub fn take_idle(&self) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
         while let Some(connection) = idle.pop() {
             self.shard().idle.add(-1);
-            if connection.is_ready() {
+            if connection.is_quiet() {
                 return Some(connection);
             }
         }
@@ -204,7 +222,7 @@ impl LocalEndpoint {
     }
 
     /// Keeps a connection for a later request, unless there are enough or the endpoint is gone.
-    pub(super) fn keep_idle(&self, connection: Connection) {
+    pub(super) fn keep_idle(&self, connection: Box<Connection>) {
         /// Idle connections kept per endpoint and worker.
         const IDLE_MAX: usize = 256;
         let mut idle = self.idle.borrow_mut();
@@ -215,13 +233,10 @@ impl LocalEndpoint {
     }
 
     fn sweep(&self) {
-        let before = {
-            let mut idle = self.idle.borrow_mut();
-            let before = idle.len();
-            idle.retain_mut(Connection::outlives_sweep);
-            before - idle.len()
-        };
-        self.shard().idle.add(-i64::try_from(before).unwrap_or(0));
+        let mut idle = self.idle.borrow_mut();
+        let before = idle.len();
+        idle.retain_mut(|connection| connection.outlives_sweep());
+        self.shard().idle.add(-i64::try_from(before - idle.len()).unwrap_or(0));
     }
 
     fn retire(&self) {

@@ -1,8 +1,8 @@
 //! The services behind: pools, their endpoints, which one takes a request, and the connections.
 
 pub mod balance;
-pub mod connections;
 pub mod endpoint;
+pub mod http1;
 pub mod local;
 pub mod pool;
 pub mod registry;

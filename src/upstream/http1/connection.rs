@@ -1,0 +1,111 @@
+//! A connection to an endpoint, and whether it can be used again.
+
+use super::head::HEAD_BYTES_MAX;
+use crate::telemetry::series::PoolSeries;
+use crate::telemetry::shard::WorkerIndex;
+use bytes::BytesMut;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use tokio::net::TcpStream;
+use tokio_util::io::poll_read_buf;
+
+/// How much is read at once at first, and what an idle connection keeps at most.
+const READ_BYTES_MIN: usize = 8 * 1024;
+/// How much is read at once when that much comes.
+const READ_BYTES_MAX: usize = 64 * 1024;
+/// How many sweeps an idle connection outlives: 55 to 60 seconds, below the common keep-alive
+/// timeouts of servers (nginx 75 s), so that we close before they do.
+const SWEEPS_MAX: u8 = 11;
+
+/// An open connection.
+#[derive(Debug)]
+pub struct Connection {
+    pub(super) stream: TcpStream,
+    /// What was received and belongs to nothing yet.
+    pub(super) received: BytesMut,
+    /// How much is read at once.
+    read_size: usize,
+    reused: bool,
+    sweeps: u8,
+    series: Arc<PoolSeries>,
+    worker: WorkerIndex,
+}
+
+impl Connection {
+    /// Connects.
+    pub async fn open(
+        address: SocketAddr,
+        series: Arc<PoolSeries>,
+        worker: WorkerIndex,
+    ) -> io::Result<Box<Self>> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        series.shards.of(worker).connections.add(1);
+        Ok(Box::new(Self {
+            stream,
+            received: BytesMut::new(),
+            read_size: READ_BYTES_MIN,
+            reused: false,
+            sweeps: 0,
+            series,
+            worker,
+        }))
+    }
+
+    /// Whether a request went over it before.
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Makes it ready to be kept.
+    pub(super) fn rest(&mut self) {
+        self.reused = true;
+        self.sweeps = 0;
+        if self.received.capacity() > READ_BYTES_MIN {
+            self.received = BytesMut::new();
+            self.read_size = READ_BYTES_MIN;
+        }
+    }
+
+    /// Whether the endpoint has neither closed it nor sent anything while nothing was asked; costs
+    /// a system call only if something happened.
+    pub fn is_quiet(&self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        match self.stream.poll_read_ready(&mut cx) {
+            Poll::Pending => true,
+            Poll::Ready(_) => {
+                let read = self.stream.try_read(&mut [0]);
+                read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            }
+        }
+    }
+
+    /// Whether it is to be kept when idle connections are looked through.
+    pub fn outlives_sweep(&mut self) -> bool {
+        self.sweeps = self.sweeps.saturating_add(1);
+        self.sweeps <= SWEEPS_MAX && self.is_quiet()
+    }
+
+    /// Reads more; 0 when the endpoint has closed.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        const { assert!(READ_BYTES_MAX <= HEAD_BYTES_MAX) };
+        if self.received.capacity() == self.received.len() {
+            self.received.reserve(self.read_size);
+        }
+        let room = self.received.capacity() - self.received.len();
+        let read = ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.received))?;
+        if read == room {
+            self.read_size = (self.read_size * 2).min(READ_BYTES_MAX);
+        }
+        Poll::Ready(Ok(read))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.series.shards.of(self.worker).connections.add(-1);
+    }
+}

@@ -1,0 +1,214 @@
+//! One request and its response over a connection.
+
+use super::connection::Connection;
+use super::decode::Decoder;
+use super::head::{Head, Invalid, take_response};
+use super::upload::{Upload, UploadError};
+use crate::base::body::{BodyError, Source};
+use crate::upstream::local::LocalEndpoint;
+use bytes::Bytes;
+use http::{Method, StatusCode, response};
+use http_body::{Body, Frame, SizeHint};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+/// The most informational responses (1xx) before the final one.
+const INFORMATIONAL_MAX: u8 = 16;
+
+/// A request that is being sent, and whose response's head is waited for.
+#[derive(Debug)]
+pub struct Sending<'u, S> {
+    connection: Option<Box<Connection>>,
+    upload: &'u mut Option<Upload<S>>,
+    method: &'u Method,
+    searched: usize,
+    informational: u8,
+    /// The endpoint takes no more of the request, but may have answered.
+    broken: bool,
+}
+
+/// Why there is no response.
+#[derive(Debug)]
+pub enum SendError {
+    /// The endpoint's connection broke.
+    Broken(io::Error),
+    /// The endpoint closed the connection before its response was complete.
+    Closed,
+    /// What came is no valid response.
+    Invalid(Invalid),
+    /// The client's body failed.
+    Body(BodyError),
+}
+
+/// The body of a response. Its connection is kept for other requests at its end, and closed if it
+/// is dropped before.
+#[derive(Debug)]
+pub struct Receiving<S> {
+    connection: Option<Box<Connection>>,
+    endpoint: Rc<LocalEndpoint>,
+    decoder: Decoder,
+    keep_alive: bool,
+    /// What is left of the request, when the response came before its end.
+    upload: Option<Upload<S>>,
+}
+
+/// Why a response broke off.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The endpoint's connection broke.
+    #[error("the connection broke: {0}")]
+    Broken(#[from] io::Error),
+    /// The endpoint closed the connection inside the body.
+    #[error("the endpoint closed the connection inside the body")]
+    Closed,
+    /// The body is framed wrongly.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+}
+
+impl<'u, S: Source> Sending<'u, S> {
+    /// Begins to send what `upload` holds over the connection.
+    pub fn new(
+        connection: Box<Connection>,
+        upload: &'u mut Option<Upload<S>>,
+        method: &'u Method,
+    ) -> Self {
+        let connection = Some(connection);
+        Self { connection, upload, method, searched: 0, informational: 0, broken: false }
+    }
+
+    /// Sends on, and waits for the head of the response.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        endpoint: &Rc<LocalEndpoint>,
+    ) -> Poll<Result<(response::Parts, Receiving<S>), SendError>> {
+        let Some(connection) = &mut self.connection else {
+            return Poll::Ready(Err(SendError::Closed));
+        };
+        if let Some(upload) = self.upload.as_mut().filter(|_| !self.broken) {
+            match upload.poll(&mut connection.stream, cx) {
+                Poll::Ready(Err(UploadError::Body(error))) => {
+                    return Poll::Ready(Err(SendError::Body(error)));
+                }
+                Poll::Ready(Err(UploadError::Connection(error))) if upload.is_unsent() => {
+                    return Poll::Ready(Err(SendError::Broken(error)));
+                }
+                // It may have answered before it closed.
+                Poll::Ready(Err(UploadError::Connection(_))) => self.broken = true,
+                Poll::Ready(Ok(())) | Poll::Pending => {}
+            }
+        }
+        loop {
+            let read = ready!(connection.poll_fill(cx)).map_err(SendError::Broken)?;
+            if read == 0 {
+                return Poll::Ready(Err(SendError::Closed));
+            }
+            let taken = take_response(&mut connection.received, &mut self.searched, self.method);
+            let mut head = taken.map_err(SendError::Invalid)?;
+            while let Some(Head { parts, decoder, keep_alive }) = head.take() {
+                if !parts.status.is_informational() {
+                    return Poll::Ready(Ok(self.answered(parts, decoder, keep_alive, endpoint)));
+                }
+                // Nobody asked for another protocol: `Upgrade` is not passed on.
+                self.informational += 1;
+                if parts.status == StatusCode::SWITCHING_PROTOCOLS
+                    || self.informational > INFORMATIONAL_MAX
+                {
+                    let wrong = Invalid("an informational response that nobody asked for");
+                    return Poll::Ready(Err(SendError::Invalid(wrong)));
+                }
+                let received = &mut connection.received;
+                head = take_response(received, &mut self.searched, self.method)
+                    .map_err(SendError::Invalid)?;
+            }
+        }
+    }
+
+    fn answered(
+        &mut self,
+        parts: response::Parts,
+        decoder: Decoder,
+        keep_alive: bool,
+        endpoint: &Rc<LocalEndpoint>,
+    ) -> (response::Parts, Receiving<S>) {
+        let upload = self.upload.take().filter(|upload| !upload.is_sent());
+        let mut receiving = Receiving {
+            connection: self.connection.take(),
+            endpoint: Rc::clone(endpoint),
+            decoder,
+            keep_alive: keep_alive && !self.broken,
+            upload: upload.filter(|_| !self.broken),
+        };
+        receiving.finish_if_done();
+        (parts, receiving)
+    }
+}
+
+impl<S> Receiving<S> {
+    /// Gives the connection back after the last byte, if both sides agree that it was the last.
+    fn finish_if_done(&mut self) {
+        if self.decoder != Decoder::Done {
+            return;
+        }
+        let Some(mut connection) = self.connection.take() else { return };
+        if self.keep_alive && self.upload.is_none() && connection.received.is_empty() {
+            connection.rest();
+            self.endpoint.keep_idle(connection);
+        }
+    }
+}
+
+impl<S: Source> Body for Receiving<S> {
+    type Data = Bytes;
+    type Error = ReceiveError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, ReceiveError>>> {
+        let this = self.get_mut();
+        loop {
+            let Some(connection) = &mut this.connection else { return Poll::Ready(None) };
+            if let Some(upload) = &mut this.upload {
+                match upload.poll(&mut connection.stream, cx) {
+                    Poll::Ready(Ok(())) => this.upload = None,
+                    // The response may still be whole; the connection is not used again.
+                    Poll::Ready(Err(_)) => {
+                        this.upload = None;
+                        this.keep_alive = false;
+                    }
+                    Poll::Pending => {}
+                }
+            }
+            if let Some(frame) = this.decoder.take(&mut connection.received)? {
+                this.finish_if_done();
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            if this.decoder == Decoder::Done {
+                this.finish_if_done();
+                return Poll::Ready(None);
+            }
+            if ready!(connection.poll_fill(cx))? == 0 {
+                this.connection = None;
+                if !this.decoder.close() {
+                    return Poll::Ready(Some(Err(ReceiveError::Closed)));
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.decoder == Decoder::Done
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.decoder {
+            Decoder::Done => SizeHint::with_exact(0),
+            Decoder::Length(left) => SizeHint::with_exact(left),
+            Decoder::Chunked(_) | Decoder::UntilClose => SizeHint::default(),
+        }
+    }
+}

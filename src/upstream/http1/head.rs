@@ -1,0 +1,332 @@
+//! Heads of messages: requests written, responses read.
+
+use super::decode::Decoder;
+use bytes::{BufMut, Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
+use http::{request, response};
+use hyper::ext::ReasonPhrase;
+use std::mem::MaybeUninit;
+
+/// The largest response head.
+pub const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// The most header fields of a response.
+pub const HEADERS_MAX: usize = 128;
+
+/// What is wrong with a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub &'static str);
+
+/// A response's head and what it says of the rest.
+#[derive(Debug)]
+pub struct Head {
+    /// The response without its body.
+    pub parts: response::Parts,
+    /// How its body is framed.
+    pub decoder: Decoder,
+    /// Whether the endpoint keeps the connection open afterwards.
+    pub keep_alive: bool,
+}
+
+/// Writes a request's head; the target is in origin form (RFC 9112 section 3.2.1), or `*`.
+pub(super) fn write_request(parts: &request::Parts) -> Bytes {
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+    let fields = parts.headers.iter();
+    let size: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let mut head = BytesMut::with_capacity(size + target.len() + parts.method.as_str().len() + 13);
+    head.put_slice(parts.method.as_str().as_bytes());
+    head.put_u8(b' ');
+    head.put_slice(target.as_bytes());
+    head.put_slice(b" HTTP/1.1\r\n");
+    write_fields(&mut head, &parts.headers);
+    head.freeze()
+}
+
+/// Writes the last chunk with its trailers; those that would change the message are left out.
+pub(super) fn write_last_chunk(trailers: Option<HeaderMap>) -> Bytes {
+    let Some(mut trailers) = trailers else { return Bytes::from_static(b"0\r\n\r\n") };
+    remove_forbidden(&mut trailers);
+    let mut tail = BytesMut::with_capacity(256);
+    tail.put_slice(b"0\r\n");
+    write_fields(&mut tail, &trailers);
+    tail.freeze()
+}
+
+fn write_fields(head: &mut BytesMut, headers: &HeaderMap) {
+    for (name, value) in headers {
+        head.put_slice(name.as_str().as_bytes());
+        head.put_slice(b": ");
+        head.put_slice(value.as_bytes());
+        head.put_slice(b"\r\n");
+    }
+    head.put_slice(b"\r\n");
+}
+
+/// Removes trailer fields that frame, route or authorise (RFC 9110 section 6.5.1).
+pub(super) fn remove_forbidden(trailers: &mut HeaderMap) {
+    use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, COOKIE};
+    use http::header::{HOST, SET_COOKIE, TE, TRAILER};
+    for name in [
+        AUTHORIZATION,
+        CONNECTION,
+        CONTENT_ENCODING,
+        CONTENT_LENGTH,
+        CONTENT_RANGE,
+        CONTENT_TYPE,
+        COOKIE,
+        HOST,
+        SET_COOKIE,
+        TE,
+        TRAILER,
+        TRANSFER_ENCODING,
+    ] {
+        trailers.remove(name);
+    }
+}
+
+/// Takes a response's head from the front of what was received; nothing if it is not all there.
+/// `searched` is how far the end was looked for before.
+pub(super) fn take_response(
+    received: &mut BytesMut,
+    searched: &mut usize,
+    method: &Method,
+) -> Result<Option<Head>, Invalid> {
+    let from = searched.saturating_sub(3);
+    let unseen = received.get(from..).unwrap_or_default();
+    let Some(end) = memchr::memmem::find(unseen, b"\r\n\r\n") else {
+        *searched = received.len();
+        return match received.len() {
+            HEAD_BYTES_MAX.. => Err(Invalid("the head is too large")),
+            _ => Ok(None),
+        };
+    };
+    let length = from + end + 4;
+    if length > HEAD_BYTES_MAX {
+        return Err(Invalid("the head is too large"));
+    }
+    *searched = 0;
+    parse(&received.split_to(length).freeze(), method).map(Some)
+}
+
+fn parse(bytes: &Bytes, method: &Method) -> Result<Head, Invalid> {
+    let mut fields = [const { MaybeUninit::uninit() }; HEADERS_MAX];
+    let mut parsed = httparse::Response::new(&mut []);
+    let status = httparse::ParserConfig::default()
+        .parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields)
+        .map_err(|_| Invalid("the head is malformed"))?;
+    // httparse takes a bare line feed for the end of a line (RFC 9112 section 2.2 lets it).
+    if status != httparse::Status::Complete(bytes.len()) || has_bare_line_feed(bytes) {
+        return Err(Invalid("the head is malformed"));
+    }
+    let code = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
+    let code = code.ok_or(Invalid("the status is malformed"))?;
+    let version = match parsed.version {
+        Some(1) => Version::HTTP_11,
+        _ => Version::HTTP_10,
+    };
+    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+    for field in &*parsed.headers {
+        let name = HeaderName::from_bytes(field.name.as_bytes())
+            .map_err(|_| Invalid("a field's name is malformed"))?;
+        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value))
+            .map_err(|_| Invalid("a field's value is malformed"))?;
+        headers.append(name, value);
+    }
+    let keep_alive = keeps_alive(&headers, version);
+    let decoder = framing(&headers, version, code, method)?;
+    let mut response = Response::new(());
+    *response.status_mut() = code;
+    *response.version_mut() = version;
+    *response.headers_mut() = headers;
+    if let Some(reason) = parsed.reason.filter(|reason| Some(*reason) != code.canonical_reason())
+        && let Ok(reason) = ReasonPhrase::try_from(bytes.slice_ref(reason.as_bytes()))
+    {
+        response.extensions_mut().insert(reason);
+    }
+    let keep_alive = keep_alive && !matches!(decoder, Decoder::UntilClose);
+    Ok(Head { parts: response.into_parts().0, decoder, keep_alive })
+}
+
+fn has_bare_line_feed(head: &[u8]) -> bool {
+    memchr::memchr_iter(b'\n', head)
+        .any(|at| at.checked_sub(1).and_then(|before| head.get(before)) != Some(&b'\r'))
+}
+
+/// How the body is framed (RFC 9112 section 6.3); anything ambiguous is an error.
+fn framing(
+    headers: &HeaderMap,
+    version: Version,
+    status: StatusCode,
+    method: &Method,
+) -> Result<Decoder, Invalid> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let (coding, length) = (codings.next(), lengths.next());
+    if codings.next().is_some() || lengths.next().is_some() {
+        return Err(Invalid("a framing field is repeated"));
+    }
+    if coding.is_some() && length.is_some() {
+        return Err(Invalid("both a length and a coding are given"));
+    }
+    let length = length.map(content_length).transpose()?;
+    let chunked = match coding {
+        None => false,
+        Some(coding) if version == Version::HTTP_11 && is_chunked(coding) => true,
+        Some(_) => return Err(Invalid("the transfer coding is not chunked")),
+    };
+    let bodiless = *method == Method::HEAD
+        || status.is_informational()
+        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    Ok(match (bodiless, chunked, length) {
+        (true, _, _) => Decoder::Done,
+        (false, true, _) => Decoder::chunked(),
+        (false, false, Some(length)) => Decoder::length(length),
+        (false, false, None) => Decoder::UntilClose,
+    })
+}
+
+fn is_chunked(coding: &HeaderValue) -> bool {
+    coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+}
+
+fn content_length(value: &HeaderValue) -> Result<u64, Invalid> {
+    let digits = value.as_bytes();
+    let wrong = Invalid("the length is malformed");
+    if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(wrong);
+    }
+    value.to_str().ok().and_then(|text| text.parse().ok()).ok_or(wrong)
+}
+
+/// Whether the connection persists (RFC 9112 section 9.3).
+fn keeps_alive(headers: &HeaderMap, version: Version) -> bool {
+    let mut close = false;
+    let mut keep = false;
+    for value in headers.get_all(CONNECTION) {
+        for option in value.as_bytes().split(|byte| *byte == b',') {
+            close |= option.trim_ascii().eq_ignore_ascii_case(b"close");
+            keep |= option.trim_ascii().eq_ignore_ascii_case(b"keep-alive");
+        }
+    }
+    !close && (version == Version::HTTP_11 || keep)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Head, Invalid, take_response, write_last_chunk, write_request};
+    use crate::upstream::http1::decode::Decoder;
+    use bytes::BytesMut;
+    use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+    use proptest::prelude::*;
+
+    fn take(text: &str, method: &Method) -> Result<Option<Head>, Invalid> {
+        take_response(&mut BytesMut::from(text), &mut 0, method)
+    }
+
+    fn decoder(text: &str) -> Option<Decoder> {
+        take(&format!("HTTP/1.1 200 OK\r\n{text}\r\n"), &Method::GET).ok()?.map(|head| head.decoder)
+    }
+
+    #[test]
+    fn a_request_is_written_in_origin_form() {
+        let request = Request::post("/a?b").header("Host", "x").header("a", "1").header("a", "2");
+        let parts = request.body(()).unwrap().into_parts().0;
+        assert_eq!(
+            write_request(&parts),
+            &b"POST /a?b HTTP/1.1\r\nhost: x\r\na: 1\r\na: 2\r\n\r\n"[..]
+        );
+        let parts = Request::options("*").body(()).unwrap().into_parts().0;
+        assert_eq!(write_request(&parts), &b"OPTIONS * HTTP/1.1\r\n\r\n"[..]);
+    }
+
+    #[test]
+    fn trailers_can_not_change_the_message() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", HeaderValue::from_static("1"));
+        trailers.insert("content-length", HeaderValue::from_static("5"));
+        assert_eq!(write_last_chunk(Some(trailers)), &b"0\r\nx-sum: 1\r\n\r\n"[..]);
+    }
+
+    #[test]
+    fn the_framing_is_as_rfc_9112_says_and_ambiguity_is_refused() {
+        assert_eq!(decoder("content-length: 5\r\n"), Some(Decoder::length(5)));
+        assert_eq!(decoder("content-length: 0\r\n"), Some(Decoder::Done));
+        assert_eq!(decoder("Transfer-Encoding: CHUNKED\r\n"), Some(Decoder::chunked()));
+        assert_eq!(decoder(""), Some(Decoder::UntilClose));
+        for wrong in [
+            "content-length: 5\r\ncontent-length: 5\r\n",
+            "content-length: 5\r\ntransfer-encoding: chunked\r\n",
+            "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+            "transfer-encoding: gzip, chunked\r\n",
+            "transfer-encoding: xchunked\r\n",
+            "content-length: +5\r\n",
+            "content-length: 5, 5\r\n",
+            "content-length: \r\n",
+            "content-length: 99999999999999999999\r\n",
+            "content-length : 5\r\n",
+            "a: b\n",
+            "a: b\r\n c\r\n",
+            "a\x01: b\r\n",
+            "a: b\x01\r\n",
+        ] {
+            assert_eq!(decoder(wrong), None, "{wrong:?}");
+        }
+        assert!(
+            take("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", &Method::GET).is_err()
+        );
+        let head = take("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n", &Method::HEAD);
+        assert_eq!(head.unwrap().unwrap().decoder, Decoder::Done);
+        let head = take("HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n", &Method::GET);
+        assert_eq!(head.unwrap().unwrap().decoder, Decoder::Done);
+    }
+
+    #[test]
+    fn a_connection_persists_as_rfc_9112_says() {
+        let keeps = |text: &str| take(text, &Method::GET).unwrap().unwrap().keep_alive;
+        assert!(keeps("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"));
+        assert!(!keeps("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: x, Close\r\n\r\n"));
+        assert!(!keeps("HTTP/1.1 200 OK\r\n\r\n"));
+        assert!(!keeps("HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n"));
+        assert!(keeps("HTTP/1.0 200 OK\r\ncontent-length: 0\r\nconnection: keep-alive\r\n\r\n"));
+    }
+
+    #[test]
+    fn a_head_is_bounded() {
+        let text = format!("HTTP/1.1 200 OK\r\na: {}", "x".repeat(70_000));
+        assert!(take(&text, &Method::GET).is_err());
+        let many = "a: b\r\n".repeat(200);
+        assert!(take(&format!("HTTP/1.1 200 OK\r\n{many}\r\n"), &Method::GET).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_that_comes_in_pieces_is_read_the_same(cuts in proptest::collection::vec(0_usize..60, 0..4)) {
+            let text = "HTTP/1.1 404 Nope\r\ncontent-length: 3\r\nx: y\r\n\r\nabc";
+            let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
+            cuts.push(text.len());
+            cuts.sort_unstable();
+            let (mut received, mut searched, mut from) = (BytesMut::new(), 0, 0);
+            let mut found = None;
+            for cut in cuts {
+                received.extend_from_slice(&text.as_bytes()[from..cut]);
+                from = cut;
+                if found.is_none() {
+                    found = take_response(&mut received, &mut searched, &Method::GET).unwrap();
+                }
+            }
+            let head = found.unwrap();
+            prop_assert_eq!(head.parts.status, StatusCode::NOT_FOUND);
+            prop_assert_eq!(&head.parts.headers["x"], "y");
+            prop_assert_eq!(&received[..], b"abc");
+        }
+
+        #[test]
+        fn arbitrary_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut text = b"HTTP/1.1 200 OK\r\n".to_vec();
+            text.extend(bytes);
+            text.extend(b"\r\n\r\n");
+            let _ = take_response(&mut BytesMut::from(&text[..]), &mut 0, &Method::GET);
+        }
+    }
+}

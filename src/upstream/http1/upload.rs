@@ -1,0 +1,162 @@
+//! A request on its way out: its head, then its body as it comes.
+
+use super::head::write_request;
+use crate::base::body::{Body, BodyError, Source};
+use crate::base::io::poll_write_parts;
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, request};
+use http_body::Body as _;
+use std::fmt::Write;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::net::TcpStream;
+
+/// What is left to send of a request.
+#[derive(Debug)]
+pub struct Upload<S> {
+    head: Bytes,
+    /// How much of the head is written.
+    written: usize,
+    /// What goes before `data`: the size of a chunk.
+    size: Bytes,
+    data: Bytes,
+    /// What goes after `data`: the end of a chunk, and at last of the message.
+    tail: Bytes,
+    body: Body<S>,
+    chunked: bool,
+    /// Whether a body was there at all, so that the request can not be sent again.
+    streamed: bool,
+    finished: bool,
+}
+
+/// Why a request was not sent to its end.
+#[derive(Debug)]
+pub enum UploadError {
+    /// The endpoint's connection.
+    Connection(io::Error),
+    /// The client's body.
+    Body(BodyError),
+}
+
+impl<S: Source> Upload<S> {
+    /// Frames the request: by its own length if it has one, else in chunks (RFC 9112 section 6).
+    pub fn new(mut parts: request::Parts, body: Body<S>) -> Self {
+        let streamed = matches!(body, Body::Stream(_));
+        let chunked = streamed && !parts.headers.contains_key(CONTENT_LENGTH);
+        if chunked {
+            parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        Self {
+            head: write_request(&parts),
+            written: 0,
+            size: Bytes::new(),
+            data: Bytes::new(),
+            tail: Bytes::new(),
+            body,
+            chunked,
+            streamed,
+            finished: !streamed,
+        }
+    }
+
+    /// Whether everything is sent.
+    pub fn is_sent(&self) -> bool {
+        self.finished && self.written == self.head.len() && self.is_drained()
+    }
+
+    /// Whether nothing was sent, so that it can be sent elsewhere.
+    pub fn is_unsent(&self) -> bool {
+        self.written == 0
+    }
+
+    /// Makes a request without a body ready to be sent again; says whether it is.
+    pub fn rewind(&mut self) -> bool {
+        if !self.streamed {
+            self.written = 0;
+        }
+        self.written == 0
+    }
+
+    /// Sends what there is, until all is sent.
+    pub(super) fn poll(
+        &mut self,
+        stream: &mut TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), UploadError>> {
+        loop {
+            // The first part of the body goes out with the head, if it is there already.
+            let waiting = !self.finished && self.is_drained() && self.poll_body(cx)?.is_pending();
+            if self.written == self.head.len() && self.is_drained() {
+                match (waiting, self.finished) {
+                    (true, _) => return Poll::Pending,
+                    (false, true) => return Poll::Ready(Ok(())),
+                    (false, false) => continue,
+                }
+            }
+            ready!(self.poll_write(stream, cx)).map_err(UploadError::Connection)?;
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        self.size.is_empty() && self.data.is_empty() && self.tail.is_empty()
+    }
+
+    /// Takes the next part of the body.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
+        let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
+            self.finish(None);
+            return Poll::Ready(Ok(()));
+        };
+        let frame = frame.map_err(UploadError::Body)?;
+        match frame.into_data() {
+            Ok(data) if data.is_empty() => {}
+            Ok(data) => {
+                if self.chunked {
+                    let mut size = BytesMut::with_capacity(18);
+                    // Writing into memory does not fail.
+                    let _ = write!(size, "{:x}\r\n", data.len());
+                    self.size = size.freeze();
+                    self.tail = Bytes::from_static(b"\r\n");
+                }
+                self.data = data;
+            }
+            Err(frame) => self.finish(frame.into_trailers().ok()),
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn finish(&mut self, trailers: Option<HeaderMap>) {
+        self.finished = true;
+        if self.chunked {
+            self.tail = super::head::write_last_chunk(trailers);
+        }
+    }
+
+    fn poll_write(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let head = self.head.get(self.written..).unwrap_or_default();
+        let mut parts = [IoSlice::new(&[]); 4];
+        let mut used = 0;
+        for bytes in [head, &self.size, &self.data, &self.tail] {
+            if let Some(part) = parts.get_mut(used).filter(|_| !bytes.is_empty()) {
+                *part = IoSlice::new(bytes);
+                used += 1;
+            }
+        }
+        let parts = parts.get(..used).unwrap_or_default();
+        let mut sent = ready!(poll_write_parts(stream, cx, parts))?;
+        if sent == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        let head = sent.min(self.head.len() - self.written);
+        self.written += head;
+        sent -= head;
+        for part in [&mut self.size, &mut self.data, &mut self.tail] {
+            let part_sent = sent.min(part.len());
+            part.advance(part_sent);
+            sent -= part_sent;
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,73 @@
+//! What the subjects share: the app, the origins, the wire, deadlines.
+
+mod app;
+mod load;
+mod origin;
+mod wire;
+
+pub(crate) use app::App;
+pub(crate) use load::Load;
+pub(crate) use origin::{Connection, Origin};
+pub(crate) use wire::{Body, Broken, Client, Head, Response, Wire};
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// How long anything may take that is expected to happen.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Awaits what is expected to happen.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(DEADLINE, future).await.expect("it should have happened by now")
+}
+
+/// Looks again and again until the answer is yes.
+pub(crate) async fn eventually(what: &str, mut look: impl AsyncFnMut() -> bool) {
+    /// How long to leave the processor to what is waited for.
+    const PACE: Duration = Duration::from_millis(5);
+    let looking = async {
+        while !look().await {
+            tokio::time::sleep(PACE).await;
+        }
+    };
+    assert!(tokio::time::timeout(DEADLINE, looking).await.is_ok(), "never: {what}");
+}
+
+/// A configuration with one listener and the admin on free ports, and these pools and routes.
+pub(crate) fn config(pools: &[(&str, &[SocketAddr])], routes: &str) -> String {
+    let listeners = "[{ name: web, address: '127.0.0.1:0' }]";
+    config_with(listeners, "{ delay: 0s, timeout: 10s }", pools, routes)
+}
+
+/// The same with listeners and draining of one's own.
+pub(crate) fn config_with(
+    listeners: &str,
+    drain: &str,
+    pools: &[(&str, &[SocketAddr])],
+    routes: &str,
+) -> String {
+    use std::fmt::Write as _;
+    let mut text = format!(
+        "listeners: {listeners}\nadmin: {{ address: '127.0.0.1:0' }}\ndrain: {drain}\npools:\n"
+    );
+    for (name, endpoints) in pools {
+        let endpoints: Vec<_> = endpoints.iter().map(|address| format!("'{address}'")).collect();
+        let _ = writeln!(text, "  - {{ name: {name}, endpoints: [{}] }}", endpoints.join(", "));
+    }
+    let _ = writeln!(text, "routes:\n{routes}");
+    text
+}
+
+/// A configuration whose only route sends everything to the given endpoints; `more` is further
+/// settings of the route.
+pub(crate) fn all_to(endpoints: &[SocketAddr], more: &str) -> String {
+    let comma = if more.is_empty() { "" } else { ", " };
+    let route = format!("  - {{ name: all, split: [{{ to: only }}]{comma}{more} }}");
+    config(&[("only", endpoints)], &route)
+}
+
+/// An address that nobody listens on: just given up by us.
+pub(crate) fn nobody() -> SocketAddr {
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    socket.local_addr().unwrap()
+}
