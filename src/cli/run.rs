@@ -32,7 +32,7 @@ pub struct Arguments {
 /// What is logged to standard error, and how.
 #[derive(Debug, clap::Args)]
 pub struct Log {
-    /// What is logged: error, warn, info, debug or trace, also per module (info,serin::upstream=debug)
+    /// What is logged: error, warn, info, debug or trace, also per module as in `info,hyper=debug`
     #[arg(long, env = "SERIN_LOG", default_value = "info", value_name = "FILTER")]
     log: String,
 
