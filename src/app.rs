@@ -84,7 +84,9 @@ impl Serve<Forwarding> for Serving {
     ) -> impl tower::Service<
         Request<Incoming>,
         Response = Response<
-            impl http_body::Body<Data: 'static, Error: std::error::Error + Send + Sync> + 'static,
+            impl http_body::Body<Data: 'static, Error: std::error::Error + Send + Sync>
+            + Unpin
+            + 'static,
         >,
         Error = Infallible,
         Future: 'static,

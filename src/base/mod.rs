@@ -2,7 +2,9 @@
 
 pub mod body;
 pub mod clock;
+pub mod deadline;
 pub mod drain;
+pub mod io;
 pub mod problem;
 pub mod units;
 pub mod unsupported;

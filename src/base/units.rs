@@ -2,6 +2,7 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde::{Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -61,7 +62,12 @@ impl JsonSchema for Weight {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "integer", "minimum": 0, "maximum": Self::MAX })
+        json_schema!({
+            "description": "The relative part of an arm's traffic that a pool gets; 0 takes nothing.",
+            "type": "integer",
+            "minimum": 0,
+            "maximum": Self::MAX
+        })
     }
 }
 
@@ -208,6 +214,12 @@ impl<'de> Deserialize<'de> for ByteSize {
     }
 }
 
+impl Serialize for Duration {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl JsonSchema for Duration {
     fn schema_name() -> Cow<'static, str> {
         "Duration".into()
@@ -215,8 +227,10 @@ impl JsonSchema for Duration {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
+            "description": "A span of time: numbers with the units d, h, m, s and ms, or 0.",
             "type": ["string", "integer"],
             "pattern": "^(0|([0-9]+(ms|s|m|h|d))+)$",
+            "minimum": 0,
             "maximum": 0,
             "examples": ["500ms", "15s", "1m30s"]
         })
@@ -230,6 +244,7 @@ impl JsonSchema for ByteSize {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
+            "description": "A number of bytes, perhaps with the unit KiB, MiB or GiB.",
             "type": ["string", "integer"],
             "pattern": "^[0-9]+(B|KiB|MiB|GiB)?$",
             "minimum": 0,

@@ -1,103 +1,75 @@
 //! `serin run`: serves until told to stop.
 
-use crate::app::{self, Options, StartError, Stop};
+use super::log::Log;
+use super::output::{self, BAD_INPUT};
+use super::signals::Signals;
+use crate::app::{self, Options, StartError};
 use crate::config::render_text;
 use anyhow::Context;
-use clap::ValueEnum;
-use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What to serve, and how.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Signals: SIGHUP reads the configuration again. SIGTERM drains: /readyz fails, \
-    connections are accepted for drain.delay, then requests in flight finish within drain.timeout. \
-    SIGINT drains without the delay; a second SIGTERM or SIGINT ends at once."
-)]
+#[command(after_help = "\
+Signals: SIGHUP reads the configuration again. SIGTERM drains: /readyz fails, connections are
+accepted for drain.delay, then requests in flight finish within drain.timeout. SIGINT drains without
+the delay; a second SIGTERM or SIGINT ends at once.
+
+Examples:
+  serin run --config serin.yaml
+  serin run --config /etc/serin/               # a folder, such as a mounted ConfigMap
+  SERIN_CONFIG=serin.yaml SERIN_LOG=warn serin run --workers 2")]
 pub struct Arguments {
-    /// The configuration: a file, or a folder whose *.yaml and *.yml are read as one document
+    /// The configuration: a file, or a folder whose *.yaml and *.yml are read as one document; it
+    /// is watched, and a change is taken in while serving
     #[arg(long, short, env = "SERIN_CONFIG", value_name = "PATH")]
     config: PathBuf,
 
-    /// Worker threads; by default one per core that the process may use
-    #[arg(long, env = "SERIN_WORKERS", value_name = "NUMBER")]
-    workers: Option<usize>,
+    /// Worker threads, 1 to 1024; by default one per core that the process may use
+    #[arg(long, env = "SERIN_WORKERS", value_name = "NUMBER",
+        value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
 
     #[command(flatten)]
     log: Log,
 }
 
-/// What is logged to standard error, and how.
-#[derive(Debug, clap::Args)]
-pub struct Log {
-    /// What is logged: error, warn, info, debug or trace, also per module as in `info,hyper=debug`
-    #[arg(long, env = "SERIN_LOG", default_value = "info", value_name = "FILTER")]
-    log: String,
-
-    /// How a log line is written; by default text on a terminal, else json
-    #[arg(long, env = "SERIN_LOG_FORMAT", value_name = "FORMAT")]
-    log_format: Option<LogFormat>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum LogFormat {
-    Text,
-    Json,
-}
-
-impl Log {
-    /// Begins to log.
-    pub fn start(&self) -> anyhow::Result<()> {
-        let filter = tracing_subscriber::EnvFilter::try_new(&self.log)
-            .with_context(|| format!("`{}` is no log filter", self.log))?;
-        let terminal = std::io::stderr().is_terminal();
-        let format =
-            self.log_format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
-        let builder = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(terminal);
-        match format {
-            LogFormat::Text => builder.init(),
-            LogFormat::Json => builder.json().init(),
-        }
-        Ok(())
-    }
-}
-
 /// Serves; the exit code says how it ended.
-pub fn run(arguments: &Arguments) -> ExitCode {
-    let result = arguments.log.start().and_then(|()| {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("control")
-            .enable_all()
-            .build()
-            .context("no runtime for the control plane")?;
-        runtime.block_on(serve(arguments))
-    });
-    match result {
-        Ok(code) => code,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    arguments.log.start()?;
+    let runtime = control()?;
+    let result = runtime.block_on(serve(arguments));
+    // Whatever still reads a file must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+/// The runtime of the control plane.
+pub(super) fn control() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("no runtime for the control plane")
 }
 
 async fn serve(arguments: &Arguments) -> anyhow::Result<ExitCode> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let options = Options { config: arguments.config.clone(), workers: arguments.workers };
-    let mut bound = match app::bind(options).await {
+    let hangup = signal(SignalKind::hangup())?;
+    let mut signals = Signals::catch()?;
+    let workers = arguments.workers.map(usize::from);
+    let options = Options { config: arguments.config.clone(), workers };
+    let bound = tokio::select! {
+        bound = Box::pin(app::bind(options)) => bound,
+        _ = signals.stop() => return Ok(ExitCode::SUCCESS),
+    };
+    let mut bound = match bound {
         Ok(bound) => bound,
         Err(StartError::Config(diagnostics)) => {
-            let mut stderr = std::io::stderr();
-            let _ = write!(stderr, "{}", render_text(&diagnostics));
-            return Ok(ExitCode::from(2));
+            output::complain(&render_text(&diagnostics));
+            return Ok(ExitCode::from(BAD_INPUT));
         }
         Err(error) => return Err(error.into()),
     };
@@ -107,25 +79,5 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if let Some(address) = *bound.admin.borrow() {
         tracing::info!(%address, "admin listening");
     }
-    let mut stopping = false;
-    loop {
-        let stop = tokio::select! {
-            drained = bound.ended() => {
-                tracing::info!(drained, "stopped");
-                return Ok(ExitCode::SUCCESS);
-            }
-            _ = hangup.recv() => {
-                // A refusal is logged where it is found.
-                drop(bound.reload().await);
-                continue;
-            }
-            _ = terminate.recv() => Stop::Gracefully,
-            _ = interrupt.recv() => Stop::Soon,
-        };
-        if std::mem::replace(&mut stopping, true) {
-            tracing::warn!("told to stop again: not waiting for requests in flight");
-            return Ok(ExitCode::FAILURE);
-        }
-        bound.stop(stop).await;
-    }
+    Ok(signals.run(&mut bound, Some(hangup)).await)
 }

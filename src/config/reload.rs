@@ -55,6 +55,8 @@ pub trait AdminSocket: Send {
     fn plan(&mut self, address: SocketAddr, asked_for: bool) -> std::io::Result<()>;
     /// Takes the address bound last into use.
     fn commit(&mut self);
+    /// Lets go of the address bound last: the change was refused.
+    fn abandon(&mut self);
 }
 
 /// The writer of the snapshot in use.
@@ -121,6 +123,9 @@ impl<A: AdminSocket> Reloader<A> {
             problems.error(admin.at, format!("can not listen on {}: {error}", admin.value));
         }
         if problems.any_error() {
+            self.admin.abandon();
+            // The same document may be right once the address is free.
+            self.seen = None;
             return Err(compiled.document.diagnose(problems));
         }
         Ok((compiled, plan))
@@ -190,11 +195,14 @@ impl<A: AdminSocket> Reloader<A> {
     fn rejected(&self, diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
         self.metrics.reloaded(Reload::Rejected);
         let mut status = self.status.lock();
-        tracing::error!(
-            generation = status.generation,
-            "the configuration was rejected, the last good one stays in use\n{}",
-            render_text(&diagnostics).trim_end()
-        );
+        // Who starts the first configuration tells why there is none.
+        if status.generation > 0 {
+            tracing::error!(
+                "the configuration was rejected, generation {} stays in use\n{}",
+                status.generation,
+                render_text(&diagnostics).trim_end()
+            );
+        }
         status.last_error = Some(LastError {
             time: clock::rfc3339(clock::unix_seconds()),
             diagnostics: diagnostics.clone(),

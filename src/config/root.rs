@@ -20,6 +20,7 @@ use std::net::SocketAddr;
 #[schemars(rename_all = "camelCase", deny_unknown_fields, title = "Serin configuration")]
 pub struct Config {
     /// Where requests come in; at least one.
+    #[schemars(extend("minItems" = 1))]
     pub listeners: Vec<ListenerConfig>,
     /// The address of health, metrics, the API and the dashboard.
     #[schemars(default)]
@@ -65,7 +66,7 @@ pub(super) struct LeftOut {
 pub struct AdminConfig {
     /// The address and port. Loopback unless told otherwise: whoever reaches it sees the
     /// configuration.
-    #[schemars(with = "String")]
+    #[schemars(with = "SocketAddr", extend("default" = "127.0.0.1:9901"))]
     pub address: Spanned<SocketAddr>,
 }
 
@@ -110,7 +111,8 @@ pub struct RouteConfig {
     /// The header by which trusted peers choose the pool themselves.
     #[serde(default)]
     pub r#override: Option<OverrideConfig>,
-    /// The arms; the first whose `when` holds decides.
+    /// The arms; the first whose `when` holds decides. At least one.
+    #[schemars(extend("minItems" = 1))]
     pub split: Spanned<Vec<ArmConfig>>,
     /// The pool for when no pool of the arm can take the request, or no arm holds.
     #[serde(default)]

@@ -1,6 +1,7 @@
 //! Listening sockets and client connections; what a connection serves is handed in.
 
 pub mod accept;
+mod connections;
 pub mod http;
 pub mod set;
 pub mod socket;
@@ -23,7 +24,7 @@ pub struct ListenerConfig {
     /// The name, for metrics and the log.
     pub name: Spanned<String>,
     /// The address and port; port 0 takes a free one.
-    #[schemars(with = "String")]
+    #[schemars(with = "SocketAddr", extend("examples" = ["0.0.0.0:8080", "[::]:8080"]))]
     pub address: Spanned<SocketAddr>,
     /// The peers whose `X-Forwarded-*` fields count, as CIDRs; those of others are replaced.
     #[serde(default)]

@@ -1,5 +1,6 @@
 //! A data-plane worker: a thread with a runtime, sockets and connections of its own.
 
+use super::connections::Connections;
 use super::{Settings, accept, http};
 use crate::base::drain::{self, Drain};
 use crate::telemetry::metrics::Metrics;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 /// What the control plane tells a worker.
 #[derive(Debug)]
@@ -52,7 +54,9 @@ pub trait Serve<E>: 'static {
     ) -> impl tower::Service<
         Request<Incoming>,
         Response = Response<
-            impl http_body::Body<Data: 'static, Error: std::error::Error + Send + Sync> + 'static,
+            impl http_body::Body<Data: 'static, Error: std::error::Error + Send + Sync>
+            + Unpin
+            + 'static,
         >,
         Error = Infallible,
         Future: 'static,
@@ -87,7 +91,9 @@ where
 /// One listener as a worker has it.
 struct Listening {
     stop: Drain,
-    connections: Drain,
+    connections: Rc<Connections>,
+    drain: Drain,
+    watch: JoinHandle<()>,
 }
 
 async fn run<E, S>(
@@ -113,13 +119,13 @@ async fn run<E, S>(
                 }
             }
             Command::Unlisten { address, timeout, done } => {
-                let Some(Listening { stop, connections }) = listening.remove(&address) else {
-                    continue;
-                };
+                let Some(gone) = listening.remove(&address) else { continue };
                 tokio::task::spawn_local(async move {
                     // Accepting ends first, so that no connection is missed.
-                    let stopped = stop.finish(timeout).await;
-                    let _ = done.send(connections.finish(timeout).await && stopped);
+                    let stopped = gone.stop.finish(timeout).await;
+                    gone.connections.finish();
+                    let _ = done.send(gone.drain.finish(timeout).await && stopped);
+                    gone.watch.abort();
                 });
             }
         }
@@ -139,15 +145,19 @@ where
     S: Serve<E>,
 {
     let (stop, stopping) = drain::pair();
-    let (connections, draining) = drain::pair();
+    let (drain, draining) = drain::pair();
+    let connections = Rc::new(Connections::default());
+    let watched = Rc::clone(&connections);
+    let watch = tokio::task::spawn_local(async move { watched.watch().await });
+    let opened = Rc::clone(&connections);
     let (serve, metrics) = (Rc::clone(serve), Arc::clone(metrics));
     let accepting = accept::accept(socket, settings, worker, stopping, {
         move |stream, peer, settings: Arc<Settings<E>>| {
             let service = Rc::clone(&serve).connection(peer, Arc::clone(&settings.extension));
-            let (metrics, draining) = (Arc::clone(&metrics), draining.clone());
+            let (metrics, entry) = (Arc::clone(&metrics), opened.open(draining.clone()));
             accept::shard(&settings, worker).open.add(1);
             tokio::task::spawn_local(async move {
-                let serving = http::serve(stream, service, draining);
+                let serving = http::serve(stream, service, &entry);
                 // A bug in one request must not take the worker down.
                 if AssertUnwindSafe(serving).catch_unwind().await.is_err() {
                     metrics.panicked(worker);
@@ -157,5 +167,5 @@ where
         }
     });
     tokio::task::spawn_local(accepting);
-    Listening { stop, connections }
+    Listening { stop, connections, drain, watch }
 }

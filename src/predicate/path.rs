@@ -25,7 +25,7 @@ pub enum PathRule {
 /// Which paths are asked for, as written: one of the three.
 #[derive(Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schemars(rename = "Path")]
+#[schemars(rename = "Path", extend("minProperties" = 1, "maxProperties" = 1))]
 struct PathConfig {
     /// The path is this one, compared as sent.
     exact: Option<Written>,

@@ -2,6 +2,8 @@
 
 use super::error::Error;
 use crate::base::body::{Body, Progress, State};
+use crate::base::clock;
+use crate::base::deadline::Deadlines;
 use crate::telemetry::series::Outcome;
 use crate::upstream::connections::{ConnectError, Lease};
 use crate::upstream::local::{LocalEndpoint, Place};
@@ -9,11 +11,14 @@ use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::time::Duration;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 /// When and how often a failed attempt is repeated.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -99,6 +104,17 @@ impl<'de> Deserialize<'de> for RetryOn {
     }
 }
 
+impl Serialize for RetryOn {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::ConnectFailure => serializer.serialize_str("connectFailure"),
+            Self::Reset => serializer.serialize_str("reset"),
+            Self::RefusedStream => serializer.serialize_str("refusedStream"),
+            Self::Status(status) => serializer.serialize_u16(*status),
+        }
+    }
+}
+
 impl JsonSchema for RetryOn {
     fn schema_name() -> Cow<'static, str> {
         "RetryOn".into()
@@ -106,8 +122,9 @@ impl JsonSchema for RetryOn {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
+            "description": "What is retried: a failed attempt, or a response with this status.",
             "anyOf": [
-                { "enum": ["connectFailure", "reset", "refusedStream"] },
+                { "type": "string", "enum": ["connectFailure", "reset", "refusedStream"] },
                 { "type": "integer", "minimum": 400, "maximum": 599 }
             ]
         })
@@ -121,13 +138,19 @@ pub struct Retry {
     pub attempts: u8,
 }
 
-/// How long the parts of an attempt may take.
-#[derive(Debug, Clone, Copy)]
-pub struct AttemptLimits {
-    /// Making a connection.
+/// What an attempt is made with, beside the request.
+#[derive(Debug)]
+pub struct Means<'a> {
+    /// How far the request's body got, if it has one.
+    pub upload: Option<&'a Progress>,
+    /// How long making a connection may take.
     pub connect: Duration,
-    /// Waiting for the response's head once the request is sent.
-    pub response: Duration,
+    /// How long waiting for the response may take.
+    pub response: &'a Rc<Deadlines>,
+    /// Whether this is a retry.
+    pub retry: bool,
+    /// When the request came.
+    pub started: Instant,
 }
 
 /// A response with the connection that it is coming over.
@@ -137,15 +160,6 @@ pub struct Answer {
     pub response: Response<Incoming>,
     /// The connection.
     pub lease: Lease,
-}
-
-/// A failed attempt; the request is handed back if nothing of it was sent.
-#[derive(Debug)]
-pub struct Failure {
-    /// Why.
-    pub cause: Error,
-    /// The request, if another attempt is safe.
-    pub unsent: Option<Request<Body>>,
 }
 
 /// Counts an attempt when it is over, as cancelled if its future was dropped.
@@ -161,28 +175,25 @@ impl Drop for Counted<'_> {
     }
 }
 
-/// Sends the request to the place's endpoint and waits for the head of the response.
+/// Sends the request to the place's endpoint and waits for the head of the response. After a
+/// failure the request is there again if nothing of it was sent.
 pub async fn attempt(
     place: &Place,
-    request: Request<Body>,
-    upload: Option<&Progress>,
-    limits: AttemptLimits,
-    retry: bool,
-) -> Result<Answer, Failure> {
+    request: &mut Option<Request<Body>>,
+    means: &Means<'_>,
+) -> Result<Answer, Error> {
     let endpoint = place.endpoint();
-    let mut counted = Counted { endpoint, retry, outcome: Outcome::Cancelled };
-    let result = exchange(endpoint, request, upload, limits).await;
+    let mut counted = Counted { endpoint, retry: means.retry, outcome: Outcome::Cancelled };
+    let result = exchange(endpoint, request, means).await;
     counted.outcome = match &result {
         Ok(answer) if answer.response.status().is_server_error() => Outcome::ServerError,
         Ok(_) => Outcome::Success,
-        Err(failure) => match failure.cause {
-            Error::ConnectFailed => Outcome::ConnectFailure,
-            Error::ConnectTimedOut => Outcome::ConnectTimeout,
-            Error::ResponseTimedOut => Outcome::ResponseTimeout,
-            Error::InvalidResponse => Outcome::InvalidResponse,
-            Error::UpstreamReset => Outcome::Reset,
-            _ => Outcome::Cancelled,
-        },
+        Err(Error::ConnectFailed) => Outcome::ConnectFailure,
+        Err(Error::ConnectTimedOut) => Outcome::ConnectTimeout,
+        Err(Error::ResponseTimedOut) => Outcome::ResponseTimeout,
+        Err(Error::InvalidResponse) => Outcome::InvalidResponse,
+        Err(Error::UpstreamReset) => Outcome::Reset,
+        Err(_) => Outcome::Cancelled,
     };
     result
 }
@@ -190,67 +201,73 @@ pub async fn attempt(
 /// Tries a kept connection first; if that turns out to be closed, a new one.
 async fn exchange(
     endpoint: &Rc<LocalEndpoint>,
-    request: Request<Body>,
-    upload: Option<&Progress>,
-    limits: AttemptLimits,
-) -> Result<Answer, Failure> {
-    let mut lease = match Lease::take(endpoint, limits.connect).await {
-        Ok(lease) => lease,
-        Err(error) => return Err(not_connected(&error, request)),
-    };
+    request: &mut Option<Request<Body>>,
+    means: &Means<'_>,
+) -> Result<Answer, Error> {
+    let mut lease = Lease::take(endpoint, means.connect).await.map_err(not_connected)?;
     // The service may close a kept connection in the moment in which it is used again. If the
     // request asks for nothing that may not happen twice (RFC 9110 section 9.2.2) and can be
     // made again, that is none of the client's business.
-    let replay = (lease.is_reused() && upload.is_none() && request.method().is_idempotent())
-        .then(|| copy(&request));
-    let unsent = match send(&mut lease, request, upload, limits.response).await {
-        Ok(response) => return Ok(Answer { response, lease }),
-        Err(Failure { cause: Error::UpstreamReset, unsent }) if lease.is_reused() => {
-            unsent.or(replay)
+    let replay = match request {
+        Some(request) if lease.is_reused() && means.upload.is_none() => {
+            request.method().is_idempotent().then(|| copy(request))
         }
-        Err(failure) => return Err(failure),
+        _ => None,
     };
-    let Some(request) = unsent else {
-        return Err(Failure { cause: Error::UpstreamReset, unsent: None });
-    };
-    match Lease::connect(endpoint, limits.connect).await {
-        Ok(mut lease) => match send(&mut lease, request, upload, limits.response).await {
-            Ok(response) => Ok(Answer { response, lease }),
-            Err(failure) => Err(failure),
-        },
-        Err(error) => Err(not_connected(&error, request)),
+    match send(&mut lease, request, means).await {
+        Ok(response) => return Ok(Answer { response, lease }),
+        Err(Error::UpstreamReset) if lease.is_reused() => {}
+        Err(cause) => return Err(cause),
     }
+    if request.is_none() {
+        *request = replay;
+    }
+    if request.is_none() {
+        return Err(Error::UpstreamReset);
+    }
+    let mut lease = Lease::connect(endpoint, means.connect).await.map_err(not_connected)?;
+    let response = send(&mut lease, request, means).await?;
+    Ok(Answer { response, lease })
 }
 
 /// Sends over one connection. The time for the response runs while the client is not the one that
 /// is waited for.
 async fn send(
     lease: &mut Lease,
-    request: Request<Body>,
-    upload: Option<&Progress>,
-    limit: Duration,
-) -> Result<Response<Incoming>, Failure> {
-    let mut sending = std::pin::pin!(lease.send(request));
+    request: &mut Option<Request<Body>>,
+    means: &Means<'_>,
+) -> Result<Response<Incoming>, Error> {
+    let upload = means.upload;
+    // Over a kept connection the request goes out as it came: the clock need not be read again.
+    let fresh = means.retry || !lease.is_reused();
+    let mut deadline = means.response.begin(if fresh { clock::now() } else { means.started });
+    let Some(unsent) = request.take() else { return Err(Error::UpstreamReset) };
+    let mut sending = pin!(lease.send(unsent));
     let mut seen = upload.map(Progress::parts);
     let mut error = loop {
-        match tokio::time::timeout(limit, &mut sending).await {
-            Ok(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+        let sent = poll_fn(|cx| match sending.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending => Pin::new(&mut deadline).poll(cx).map(|()| None),
+        });
+        match sent.await {
+            Some(Ok(response)) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                 // Nobody asked for it: `Upgrade` is not passed on.
-                return Err(Failure { cause: Error::InvalidResponse, unsent: None });
+                return Err(Error::InvalidResponse);
             }
-            Ok(Ok(response)) => return Ok(response),
-            Ok(Err(error)) => break error,
-            Err(_) => {
+            Some(Ok(response)) => return Ok(response),
+            Some(Err(error)) => break error,
+            None => {
                 let moved = upload.is_some_and(|upload| {
                     upload.is_waiting() || seen.replace(upload.parts()) != Some(upload.parts())
                 });
                 if !moved {
-                    return Err(Failure { cause: Error::ResponseTimedOut, unsent: None });
+                    return Err(Error::ResponseTimedOut);
                 }
+                deadline = means.response.begin(clock::now());
             }
         }
     };
-    let unsent = error.take_message();
+    *request = error.take_message();
     let cause = match upload.map(Progress::state) {
         Some(State::Broken) => Error::RequestBroken,
         Some(State::Stalled) => Error::RequestStalled,
@@ -258,18 +275,17 @@ async fn send(
         _ => Error::UpstreamReset,
     };
     tracing::debug!(error = %error.error(), %cause, "attempt failed");
-    Err(Failure { cause, unsent })
+    Err(cause)
 }
 
-fn not_connected(error: &ConnectError, request: Request<Body>) -> Failure {
-    let cause = match error {
+fn not_connected(error: ConnectError) -> Error {
+    match error {
         ConnectError::Failed(error) => {
             tracing::debug!(%error, "connect failed");
             Error::ConnectFailed
         }
         ConnectError::TimedOut(_) => Error::ConnectTimedOut,
-    };
-    Failure { cause, unsent: Some(request) }
+    }
 }
 
 /// The same request again, without a body.

@@ -5,6 +5,7 @@ use http::header::HOST;
 use http::{HeaderMap, Uri};
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
+use std::str::from_utf8;
 
 /// The longest host that is looked at (RFC 1035 section 2.3.4, with room for a port).
 const HOST_BYTES_MAX: usize = 260;
@@ -24,7 +25,7 @@ pub fn host<'a>(
         return Err(Error::BadHost);
     }
     let field = match field {
-        Some(value) => Some(value.to_str().map_err(|_| Error::BadHost)?),
+        Some(value) => Some(from_utf8(value.as_bytes()).map_err(|_| Error::BadHost)?),
         None if required && uri.authority().is_none() => return Err(Error::BadHost),
         None => None,
     };
@@ -62,7 +63,7 @@ fn name(host: &str) -> Result<Cow<'_, str>, Error> {
     let mut upper = false;
     for byte in host.bytes() {
         upper |= byte.is_ascii_uppercase();
-        if !(byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)) {
+        if !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')) {
             return Err(Error::BadHost);
         }
     }

@@ -1,6 +1,6 @@
 //! The delivery of one request, in one straight line: decide, attempt, answer.
 
-use super::attempt::{Answer, AttemptLimits, Failure, attempt};
+use super::attempt::{Answer, Means, attempt};
 use super::authority;
 use super::decide::decide;
 use super::downstream::Downstream;
@@ -49,21 +49,17 @@ impl Default for TimeoutsConfig {
 /// The compiled form of [`TimeoutsConfig`].
 #[derive(Debug, Clone, Copy)]
 pub struct Timeouts {
-    /// The limits of an attempt.
-    pub attempt: AttemptLimits,
+    /// Making a connection.
+    pub connect: Duration,
+    /// Waiting for the response's head once the request is sent.
+    pub response: Duration,
     /// The longest pause inside a body.
     pub idle: Duration,
 }
 
 impl From<&TimeoutsConfig> for Timeouts {
     fn from(config: &TimeoutsConfig) -> Self {
-        Self {
-            attempt: AttemptLimits {
-                connect: config.connect.0,
-                response: config.backend_request.0,
-            },
-            idle: config.idle.0,
-        }
+        Self { connect: config.connect.0, response: config.backend_request.0, idle: config.idle.0 }
     }
 }
 
@@ -117,18 +113,24 @@ pub async fn deliver(
     let mut body = Body::stream(incoming, route.timeouts.idle);
     let upload = body.progress();
     let mut request = Some(Request::from_parts(parts, body));
+    let deadlines = proxy.deadlines(route.timeouts.response);
     let mut failed: Option<(Place, Error)> = None;
     for retry in 0..=route.retry.attempts {
-        let Some(unsent) = request.take() else { break };
+        if request.is_none() {
+            break;
+        }
         let except = failed.as_ref().map(|(place, _)| &**place.endpoint());
         let Some(place) = pool.take(balance, proxy.random(), except) else { break };
-        let limits = route.timeouts.attempt;
-        match attempt(&place, unsent, upload.as_deref(), limits, retry > 0).await {
+        let means = Means {
+            upload: upload.as_deref(),
+            connect: route.timeouts.connect,
+            response: &deadlines,
+            retry: retry > 0,
+            started,
+        };
+        match attempt(&place, &mut request, &means).await {
             Ok(answer) => return relay(exchange, downstream, route, answer, place),
-            Err(Failure { cause, unsent }) => {
-                failed = Some((place, cause));
-                request = unsent;
-            }
+            Err(cause) => failed = Some((place, cause)),
         }
     }
     let cause = failed.map_or(Error::NoEndpoint, |(_, cause)| cause);

@@ -120,7 +120,7 @@ impl Ending {
 impl Owner for Ending {
     fn ended(&mut self) {
         self.exchange.complete = true;
-        if let Some((mut lease, _)) = self.upstream.take() {
+        if let Some((lease, _)) = self.upstream.take() {
             lease.end();
         }
     }
@@ -150,3 +150,14 @@ impl Source for Causes {
 }
 
 const _: () = assert!(Error::ALL.len() <= 32, "Metrics::causes has room for 32 causes");
+
+#[cfg(test)]
+mod tests {
+    use crate::split::Reason;
+    use crate::telemetry::series::REASONS;
+
+    #[test]
+    fn reasons_are_counted_under_their_own_names() {
+        assert_eq!(Reason::ALL.map(Reason::as_str), REASONS);
+    }
+}

@@ -13,6 +13,10 @@ const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto")
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
+/// The fields that concern only one connection.
+static HOP_BY_HOP: [HeaderName; 7] =
+    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE];
+
 /// Makes the client's request the one that goes to the service.
 pub fn prepare_request(
     parts: &mut Parts,
@@ -28,7 +32,7 @@ pub fn prepare_request(
         parts.uri = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
     }
     parts.version = Version::HTTP_11;
-    let trailers = wants_trailers(&parts.headers);
+    let trailers = parts.headers.contains_key(TE) && wants_trailers(&parts.headers);
     remove_hop_by_hop(&mut parts.headers);
     if trailers {
         parts.headers.insert(TE, HeaderValue::from_static("trailers"));
@@ -87,26 +91,41 @@ fn chain(headers: &HeaderMap, downstream: &Downstream) -> HeaderValue {
 }
 
 /// Removes what concerns only the connection it came on, and what `Connection` names
-/// (RFC 9110 section 7.6.1).
+/// (RFC 9110 section 7.6.1). Looking through the names once costs less than asking for each.
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| name.trim().parse().ok())
-            // Without its host a request would mean something else.
-            .filter(|name| name != HOST)
-            .collect();
-        for name in named {
-            headers.remove(name);
+    let mut present = [false; HOP_BY_HOP.len()];
+    let mut any = false;
+    for name in headers.keys() {
+        if let Some(place) = HOP_BY_HOP.iter().position(|known| known == name)
+            && let Some(present) = present.get_mut(place)
+        {
+            *present = true;
+            any = true;
         }
-        headers.remove(CONNECTION);
     }
-    for name in [KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE] {
+    if !any {
+        return;
+    }
+    for name in named_by_connection(headers) {
         headers.remove(name);
     }
+    for (name, _) in HOP_BY_HOP.iter().zip(present).filter(|(_, present)| *present) {
+        headers.remove(name);
+    }
+}
+
+/// The fields that `Connection` names, other than the usual options, which name none.
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter(|value| !matches!(value.as_bytes(), b"keep-alive" | b"close"))
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        // Without its host a request would mean something else.
+        .filter(|name| name != HOST)
+        .collect()
 }
 
 /// Whether the client takes trailers: the one `TE` value that is passed on.

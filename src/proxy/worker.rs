@@ -5,6 +5,7 @@ use super::downstream::Downstream;
 use super::exchange::Ending;
 use super::snapshot::{LocalSnapshot, Snapshot};
 use crate::base::body::Owned;
+use crate::base::deadline::Deadlines;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::shard::WorkerIndex;
 use crate::upstream::connections::SWEEP;
@@ -16,9 +17,11 @@ use hyper::body::Incoming;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The place from which the snapshot in use is read.
 pub type SnapshotCell = Arc<ArcSwap<Snapshot>>;
@@ -33,6 +36,7 @@ pub struct Proxy {
     cache: RefCell<Cache<SnapshotCell, Arc<Snapshot>>>,
     local: RefCell<Rc<LocalSnapshot>>,
     random: RefCell<SmallRng>,
+    deadlines: RefCell<HashMap<Duration, Rc<Deadlines>>>,
 }
 
 impl Proxy {
@@ -47,6 +51,7 @@ impl Proxy {
             cache: RefCell::new(cache),
             local: RefCell::new(Rc::new(LocalSnapshot { snapshot, pools })),
             random: RefCell::new(SmallRng::seed_from_u64(rand::random())),
+            deadlines: RefCell::default(),
         }
     }
 
@@ -65,6 +70,12 @@ impl Proxy {
     /// A fresh random number.
     pub(super) fn random(&self) -> u64 {
         self.random.borrow_mut().random()
+    }
+
+    /// The deadlines of this length.
+    pub(super) fn deadlines(&self, length: Duration) -> Rc<Deadlines> {
+        let mut deadlines = self.deadlines.borrow_mut();
+        Rc::clone(deadlines.entry(length).or_insert_with(|| Rc::new(Deadlines::new(length))))
     }
 
     /// The service of one client connection.
@@ -91,6 +102,38 @@ impl Proxy {
         loop {
             interval.tick().await;
             self.snapshot().pools.sweep();
+            // Lengths that no request is using: those of earlier configurations for one.
+            self.deadlines.borrow_mut().retain(|_, deadlines| Rc::strong_count(deadlines) > 1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Proxy;
+    use crate::config::reload::empty_cell;
+    use crate::proxy::downstream::Downstream;
+    use crate::telemetry::metrics::Metrics;
+    use crate::telemetry::shard::WorkerIndex;
+    use http::Request;
+    use hyper::body::Incoming;
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    /// The future is moved into its connection for every request, so its size is paid each time.
+    const FUTURE_BYTES_MAX: usize = 2400;
+
+    fn future_size<S: tower::Service<Request<Incoming>>>(_: &S) -> usize {
+        size_of::<S::Future>()
+    }
+
+    #[test]
+    fn the_future_of_a_request_stays_small() {
+        let metrics = Arc::new(Metrics::new(1));
+        let cell = empty_cell(&metrics);
+        let proxy = Rc::new(Proxy::new(WorkerIndex(0), metrics, cell));
+        let downstream = Downstream::new(([127, 0, 0, 1], 1).into(), Arc::default());
+        let size = future_size(&proxy.service(downstream));
+        assert!(size <= FUTURE_BYTES_MAX, "{size} bytes");
     }
 }

@@ -31,9 +31,34 @@ impl Rule {
         (Reverse((self.method, self.headers, self.queries)), route, item)
     }
 
+    /// What is asked for, in a few words: `prefix /cart, method, 2 headers`.
+    pub(super) fn summary(&self) -> String {
+        let counted = usize::from(self.method) + self.headers + self.queries;
+        let others = conditions(&self.rest).saturating_sub(counted);
+        let counts = [(self.headers, "header"), (self.queries, "query"), (others, "other")];
+        let mut words = vec![self.path.to_string()];
+        words.extend(self.method.then(|| "method".to_owned()));
+        words.extend(counts.into_iter().filter(|(count, _)| *count > 0).map(
+            |(count, what)| match (count, what) {
+                (1, _) => format!("1 {what}"),
+                (_, "query") => format!("{count} queries"),
+                _ => format!("{count} {what}s"),
+            },
+        ));
+        words.join(", ")
+    }
+
     /// Whether the path is as asked; says for one rule what the index finds for all.
     pub(super) fn takes_path(&self, path: &str) -> bool {
         self.path.matches(path) && (path != ASTERISK || matches!(self.path, PathRule::Prefix(_)))
+    }
+}
+
+/// How many conditions have to hold, those of nested `all`s one by one.
+fn conditions(condition: &Condition) -> usize {
+    match condition {
+        Condition::All(parts) => parts.iter().map(conditions).sum(),
+        _ => 1,
     }
 }
 

@@ -123,6 +123,17 @@ impl Table {
         None
     }
 
+    /// The hosts of a route; empty for any host.
+    pub fn hostnames(&self, route: usize) -> &[HostnamePattern] {
+        self.routes.get(route).map_or(&[], |reach| reach.hostnames.as_slice())
+    }
+
+    /// The items of a route's `matches`, each in a few words.
+    pub fn matches(&self, route: usize) -> impl Iterator<Item = String> {
+        let reach = self.routes.get(route);
+        reach.into_iter().flat_map(|reach| reach.rules.iter().map(|rule| rule.summary()))
+    }
+
     fn first(&self, head: &Head<'_>, mut test: impl FnMut(&Rule) -> bool) -> Option<Found> {
         let mut in_host = |paths: &PathIndex| paths.first(head.path, &mut test);
         if let Some(found) = self.exact.get(head.host).and_then(&mut in_host) {

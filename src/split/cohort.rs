@@ -14,11 +14,13 @@ use xxhash_rust::xxh3::xxh3_64;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct CohortConfig {
     /// Where to find the user's key; the first one present counts.
+    #[schemars(extend("minItems" = 1))]
     pub key: Spanned<Vec<Spanned<KeyConfig>>>,
     /// Another salt makes other users the first to see a canary. Default: the route's name.
     pub salt: Option<String>,
     /// What to do without a key: `random` draws by weight, a pool's name takes that pool.
     /// Default: `random`.
+    #[schemars(extend("default" = "random"))]
     pub on_missing: Option<Spanned<String>>,
 }
 

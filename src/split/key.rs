@@ -10,6 +10,7 @@ use std::borrow::Cow;
 /// One place in a request where a key may be: exactly one of these.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub struct KeyConfig {
     /// The value of this header; the first, if it is repeated.
     pub header: Option<FieldName>,
@@ -38,6 +39,15 @@ impl Key {
             problem.help = Some("name one, such as `key: [{ cookie: uid }]`".to_owned());
         }
         Self(configs.iter().filter_map(|config| source(config, config.at, problems)).collect())
+    }
+
+    /// The places in their order, each in words such as `header x-user-id`.
+    pub fn places(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|source| match source {
+            Source::Header(name) => format!("header {name}"),
+            Source::Cookie(name) => format!("cookie {name}"),
+            Source::Query(name) => format!("query {name}"),
+        })
     }
 
     /// The value at the first place that the request has, which may be empty.

@@ -76,6 +76,26 @@ impl Split {
         self.override_.as_ref().map(|override_| &override_.header)
     }
 
+    /// The networks whose connections may name a pool.
+    pub fn override_trusted(&self) -> &[ipnet::IpNet] {
+        self.override_.as_ref().map_or(&[], |override_| override_.trusted.networks())
+    }
+
+    /// Where a user's key is looked for, in words; nothing without a cohort.
+    pub fn cohort_key(&self) -> Option<Vec<String>> {
+        self.cohort.as_ref().map(|cohort| cohort.key.places().collect())
+    }
+
+    /// The pool for requests without a key; nothing where one is drawn.
+    pub fn on_missing(&self) -> Option<PoolIndex> {
+        self.cohort.as_ref().and_then(|cohort| cohort.on_missing)
+    }
+
+    /// The pool for when no pool of the arm can take the request, or no arm holds.
+    pub fn fallback(&self) -> Option<PoolIndex> {
+        self.fallback
+    }
+
     /// The weights of an arm after unusable pools are left out.
     pub fn odds<U: Fn(PoolIndex) -> bool + ?Sized>(
         &self,

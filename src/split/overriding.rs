@@ -21,7 +21,7 @@ pub struct OverrideConfig {
 #[derive(Debug)]
 pub(super) struct Override {
     pub(super) header: HeaderName,
-    trusted: Cidrs,
+    pub(super) trusted: Cidrs,
 }
 
 /// What a request asks by the override header.

@@ -1,6 +1,6 @@
 //! Every metric in one table, and the scrape that sums the workers' shards into it.
 
-use super::series::{Outcome, PoolSeries, RouteSeries, live, shared};
+use super::series::{Outcome, PoolSeries, REASONS, RouteSeries, live, shared};
 use super::shard::{Counter, Durations, Shards, WorkerIndex};
 use parking_lot::Mutex;
 use prometheus::TextEncoder;
@@ -287,9 +287,6 @@ impl Metrics {
 }
 
 fn collect_choice(sink: &mut Sink, route: &str, choice: &super::series::ChoiceSeries) {
-    /// The reasons in the order of their numbers in `split`.
-    const REASONS: [&str; 6] =
-        ["override", "cohort", "weight", "single", "fallback", "missing_key"];
     let mut codes: HashMap<u16, u64> = HashMap::new();
     let mut reasons = [0; REASONS.len()];
     for shard in choice.shards.iter() {

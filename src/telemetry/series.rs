@@ -8,6 +8,10 @@ use std::sync::{Arc, Weak};
 /// An arm's and a pool's name.
 type Pair = (Arc<str>, Arc<str>);
 
+/// The labels of [`ChoiceShard::reasons`], in their order.
+pub const REASONS: [&str; 6] =
+    ["override", "cohort", "weight", "single", "fallback", "missing_key"];
+
 /// What is counted for one route.
 #[derive(Debug)]
 pub struct RouteSeries {
@@ -49,7 +53,7 @@ pub struct ChoiceShard {
     /// Finished requests by status.
     pub codes: Codes,
     /// Decisions by reason, in the order of the reasons' numbers.
-    pub reasons: [Counter; 6],
+    pub reasons: [Counter; REASONS.len()],
 }
 
 /// How long a route's requests to one pool took.

@@ -2,11 +2,11 @@
 
 use super::local::LocalEndpoint;
 use crate::base::body::Body;
+use crate::base::io::Io;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -43,7 +43,7 @@ pub enum ConnectError {
 /// A connection with the request that is using it; broken off when dropped before its end.
 #[derive(Debug)]
 pub struct Lease {
-    connection: Option<Connection>,
+    connection: Connection,
     endpoint: Rc<LocalEndpoint>,
     reused: bool,
 }
@@ -78,8 +78,9 @@ impl Lease {
         endpoint: &Rc<LocalEndpoint>,
         timeout: Duration,
     ) -> Result<Self, ConnectError> {
-        let connecting = open(endpoint);
-        match tokio::time::timeout(timeout, connecting).await {
+        // Boxed because it is rare and large: it would be a part of every request's future.
+        let connecting = Box::pin(tokio::time::timeout(timeout, open(endpoint)));
+        match connecting.await {
             Ok(Ok(connection)) => Ok(Self::new(connection, endpoint, false)),
             Ok(Err(error)) => Err(ConnectError::Failed(error)),
             Err(_) => Err(ConnectError::TimedOut(timeout)),
@@ -87,7 +88,7 @@ impl Lease {
     }
 
     fn new(connection: Connection, endpoint: &Rc<LocalEndpoint>, reused: bool) -> Self {
-        Self { connection: Some(connection), endpoint: Rc::clone(endpoint), reused }
+        Self { connection, endpoint: Rc::clone(endpoint), reused }
     }
 
     /// Whether a request went over this connection before.
@@ -95,37 +96,29 @@ impl Lease {
         self.reused
     }
 
-    /// Sends a request and waits for the head of its response. An error that carries the request
-    /// back says that nothing of it was written.
-    pub async fn send(
+    /// Sends a request; the future waits for the head of its response. An error that carries the
+    /// request back says that nothing of it was written.
+    pub fn send(
         &mut self,
         request: Request<Body>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Body>>> {
-        match &mut self.connection {
-            Some(connection) => connection.sender.try_send_request(request).await,
-            // A lease is never used after its end.
-            None => std::future::pending().await,
-        }
+    ) -> impl Future<Output = Result<Response<Incoming>, TrySendError<Request<Body>>>> + use<> {
+        self.connection.sender.try_send_request(request)
     }
 
     /// The response was read to its end: the connection may be used again.
-    pub fn end(&mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
+    pub fn end(self) {
+        let Self { mut connection, endpoint, .. } = self;
         connection.sweeps = 0;
         if connection.is_ready() {
-            self.endpoint.keep_idle(connection);
-            return;
+            endpoint.keep_idle(connection);
+        } else if !connection.sender.is_closed() {
+            // The connection's own task has to run first, for example to finish the request.
+            tokio::task::spawn_local(async move {
+                if poll_fn(|cx| connection.sender.poll_ready(cx)).await.is_ok() {
+                    endpoint.keep_idle(connection);
+                }
+            });
         }
-        if connection.sender.is_closed() {
-            return;
-        }
-        // The connection's own task has to run first, for example to finish the request.
-        let endpoint = Rc::clone(&self.endpoint);
-        tokio::task::spawn_local(async move {
-            if poll_fn(|cx| connection.sender.poll_ready(cx)).await.is_ok() {
-                endpoint.keep_idle(connection);
-            }
-        });
     }
 }
 
@@ -135,7 +128,7 @@ async fn open(endpoint: &Rc<LocalEndpoint>) -> io::Result<Connection> {
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .handshake(TokioIo::new(stream))
+        .handshake(Io::new(stream))
         .await
         .map_err(io::Error::other)?;
     // The task must not hold the endpoint, which holds the connection while it is idle.

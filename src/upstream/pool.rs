@@ -19,7 +19,7 @@ pub struct PoolConfig {
     /// The name that arms, `fallback` and the override header use.
     pub name: Spanned<String>,
     /// The addresses, each `IP:PORT`.
-    #[schemars(with = "Vec<String>")]
+    #[schemars(extend("examples" = [["10.0.0.1:8080", "10.0.0.2:8080"]]))]
     pub endpoints: Vec<Spanned<SocketAddr>>,
     /// How a request's endpoint is chosen among the usable ones.
     #[serde(default)]

@@ -46,6 +46,7 @@ macro_rules! operators {
         /// An operator as written.
         #[derive(Deserialize, JsonSchema)]
         #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        #[schemars(extend("oneOf" = exactly_one(&[$(stringify!($name)),+])))]
         struct Fields {
             $($(#[$doc])+ $name: Option<$operator>,)+
             /// Whether the case of letters is ignored; beside an operator that compares text.
@@ -57,6 +58,7 @@ macro_rules! operators {
         /// An operator as written beside the name of what it looks at.
         #[derive(Deserialize, JsonSchema)]
         #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        #[schemars(extend("oneOf" = exactly_one(&[$(stringify!($name)),+])))]
         pub(super) struct NamedFields<N> {
             /// The name of what is looked at.
             name: N,
@@ -190,6 +192,11 @@ type Built = Result<Arc<dyn Operator>, String>;
 
 fn build<O: Operator + 'static>(operator: O, ignore_case: bool) -> Built {
     Ok(Arc::new(if ignore_case { operator.ignoring_case()? } else { operator }))
+}
+
+/// For the schema: exactly one of these is written.
+fn exactly_one(names: &[&str]) -> Vec<serde_json::Value> {
+    names.iter().map(|name| serde_json::json!({ "required": [plain(name)] })).collect()
 }
 
 /// The only operator that was written.

@@ -16,7 +16,7 @@ pub(super) struct Range {
 /// The ends as written.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(rename = "Range")]
+#[schemars(rename = "Range", extend("minProperties" = 1))]
 struct RangeConfig {
     /// The least integer that is within the range; left out, there is no least one.
     from: Option<i64>,

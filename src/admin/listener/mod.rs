@@ -3,9 +3,7 @@
 use super::State;
 use crate::base::drain::{self, Drain, Draining};
 use crate::config::reload::AdminSocket;
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::Full;
+use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -23,6 +21,11 @@ use tokio::sync::watch;
 const CONNECTIONS_MAX: usize = 256;
 /// How long a client may take for a request's head, and how long its connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection may be kept, so that a client that does not read its answer holds on to
+/// neither the answer nor its place for ever.
+const LIFETIME_MAX: Duration = Duration::from_mins(10);
+/// How long a connection may take to finish once it was asked to.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long accepting pauses when no connection can be taken.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -55,6 +58,14 @@ impl AdminListener {
         Self { state, current: None, planned: None, address: watch::Sender::new(None) }
     }
 
+    /// Whether an address can not be bound for the socket in use, as when moving from loopback to
+    /// every address under one port.
+    fn holds(&self, address: SocketAddr, error: &io::Error) -> bool {
+        error.kind() == io::ErrorKind::AddrInUse
+            && self.current.is_some()
+            && self.address.borrow().is_some_and(|current| current.port() == address.port())
+    }
+
     /// The real address, as it changes.
     pub fn address(&self) -> watch::Receiver<Option<SocketAddr>> {
         self.address.subscribe()
@@ -63,6 +74,8 @@ impl AdminListener {
 
 impl AdminSocket for AdminListener {
     fn plan(&mut self, address: SocketAddr, asked_for: bool) -> io::Result<()> {
+        // What a change that was then refused for another reason has bound is free again.
+        self.planned = None;
         if self.current.as_ref().is_some_and(|current| current.configured == address) {
             self.planned = Some(Planned::Keep);
             return Ok(());
@@ -76,6 +89,10 @@ impl AdminSocket for AdminListener {
             Err(error) if !asked_for && error.kind() == io::ErrorKind::AddrInUse => {
                 tracing::warn!(%address, "the default admin address is taken: there is no admin listener; set `admin.address`");
                 Planned::Without
+            }
+            Err(error) if self.holds(address, &error) => {
+                let text = "the admin listener in use has this port; take another, or restart";
+                return Err(io::Error::new(error.kind(), text));
             }
             Err(error) => return Err(error),
         });
@@ -105,6 +122,10 @@ impl AdminSocket for AdminListener {
         // The old listener ends here: dropping its drain asks its connections to finish.
         self.current = Some(Current { configured, stop });
     }
+
+    fn abandon(&mut self) {
+        self.planned = None;
+    }
 }
 
 impl Drop for Current {
@@ -116,19 +137,29 @@ impl Drop for Current {
 async fn accept(socket: tokio::net::TcpListener, state: Arc<State>, mut stopping: Draining) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let loopback = socket.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let mut failing = false;
     loop {
-        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
-        let stream = tokio::select! {
-            () = stopping.asked() => return,
-            accepted = socket.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    tracing::warn!(%error, "can not accept an admin connection");
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
-            },
+        let next = async {
+            let permit = Arc::clone(&room).acquire_owned().await.map_err(io::Error::other)?;
+            let (stream, _) = socket.accept().await?;
+            Ok::<_, io::Error>((permit, stream))
         };
+        let accepted = tokio::select! {
+            () = stopping.asked() => return,
+            accepted = next => accepted,
+        };
+        let (permit, stream) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Once, and not at every try: out of file descriptors it goes on for long.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "can not accept admin connections");
+                }
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        failing = false;
         let (state, stopping) = (Arc::clone(&state), stopping.clone());
         tokio::spawn(async move {
             serve(stream, state, loopback, stopping).await;
@@ -153,17 +184,22 @@ async fn serve(
         .max_buf_size(64 * 1024)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        () = stopping.asked() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
+    tokio::select! {
+        result = connection.as_mut() => return ended(result),
+        () = stopping.asked() => {}
+        () = tokio::time::sleep(LIFETIME_MAX) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    if let Ok(result) = tokio::time::timeout(FINISH_TIMEOUT, connection).await {
+        ended(result);
+    }
+}
+
+fn ended(result: hyper::Result<()>) {
     if let Err(error) = result {
         tracing::debug!(%error, "admin connection");
     }
 }
 
-/// The type of every answer.
-pub(super) type Answer = Response<Full<Bytes>>;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,129 @@
+//! The open connections of one listener on one worker, told together to finish or to close.
+
+use super::http::HEAD_TIMEOUT;
+use crate::base::drain::Draining;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::task::Waker;
+
+/// The open connections. A timer and a drain signal for each would be paid on every request.
+#[derive(Debug, Default)]
+pub(super) struct Connections {
+    open: RefCell<HashMap<u64, Rc<Connection>>>,
+    next: Cell<u64>,
+    draining: Cell<bool>,
+}
+
+/// What is known of a connection, and what it is told.
+#[derive(Debug, Default)]
+pub(super) struct Connection {
+    /// Requests whose response is not complete.
+    busy: Cell<u32>,
+    /// Whether a request came since the connections were last looked through.
+    moved: Cell<bool>,
+    order: Cell<Option<Order>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// What a connection is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Order {
+    /// Answer what is being served, then close.
+    Finish,
+    /// Nothing is being served, and nothing complete has come for too long: close.
+    Close,
+}
+
+/// An entry of the list, removed when dropped.
+#[derive(Debug)]
+pub(super) struct Entry {
+    connections: Rc<Connections>,
+    number: u64,
+    pub(super) connection: Rc<Connection>,
+    /// What is drained waits for this.
+    _draining: Draining,
+}
+
+/// A request that is being served, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Busy(Rc<Connection>);
+
+impl Connections {
+    /// Adds a connection.
+    pub(super) fn open(self: &Rc<Self>, draining: Draining) -> Entry {
+        let number = self.next.get();
+        self.next.set(number + 1);
+        let connection = Rc::new(Connection::default());
+        connection.moved.set(true);
+        if self.draining.get() {
+            connection.order.set(Some(Order::Finish));
+        }
+        self.open.borrow_mut().insert(number, Rc::clone(&connection));
+        Entry { connections: Rc::clone(self), number, connection, _draining: draining }
+    }
+
+    /// Tells all to finish, those too that are still to come.
+    pub(super) fn finish(&self) {
+        self.draining.set(true);
+        for connection in self.open.borrow().values() {
+            connection.tell(Order::Finish);
+        }
+    }
+
+    /// Closes idle connections, until it is dropped: each after one to two times the limit.
+    pub(super) async fn watch(&self) {
+        let mut interval = tokio::time::interval(HEAD_TIMEOUT);
+        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            interval.tick().await;
+            for connection in self.open.borrow().values() {
+                if !connection.moved.replace(false) && connection.busy.get() == 0 {
+                    connection.tell(Order::Close);
+                }
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// A request begins.
+    pub(super) fn begin(self: &Rc<Self>) -> Busy {
+        self.busy.set(self.busy.get() + 1);
+        Busy(Rc::clone(self))
+    }
+
+    /// What it was told since it last asked.
+    pub(super) fn order(&self) -> Option<Order> {
+        self.order.take()
+    }
+
+    /// Whom to wake when there is something to tell.
+    pub(super) fn wake(&self, waker: &Waker) {
+        let mut known = self.waker.borrow_mut();
+        match &mut *known {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+
+    fn tell(&self, order: Order) {
+        self.order.set(Some(order));
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.connections.open.borrow_mut().remove(&self.number);
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.set(self.0.busy.get() - 1);
+        self.0.moved.set(true);
+    }
+}
