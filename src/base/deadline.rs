@@ -197,7 +197,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_list_holds_what_a_queue_would(steps in proptest::collection::vec(0_usize..12, 0..200)) {
+        fn the_list_holds_what_a_queue_would(
+            steps in proptest::collection::vec(0_usize..12, 0..200),
+        ) {
             let start = Instant::now();
             let mut entries = Entries::default();
             let mut model: Vec<usize> = Vec::new();

@@ -284,7 +284,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(milliseconds in 0_u64..315_360_000_000, size in 0_u64..1 << 50) {
+        fn what_is_written_is_read_back(
+            milliseconds in 0_u64..315_360_000_000,
+            size in 0_u64..1 << 50,
+        ) {
             let duration = Duration(std::time::Duration::from_millis(milliseconds));
             prop_assert_eq!(duration.to_string().parse(), Ok(duration));
             prop_assert_eq!(ByteSize(size).to_string().parse(), Ok(ByteSize(size)));

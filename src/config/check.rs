@@ -3,7 +3,7 @@
 use super::root::Config;
 use super::tree::Document;
 use crate::base::problem::{Location, Problems, Spanned};
-use crate::proxy::attempt::RetryOn;
+use crate::proxy::attempt::{BudgetConfig, RetryOn};
 use http::HeaderValue;
 use std::collections::HashMap;
 
@@ -17,19 +17,23 @@ const ATTEMPTS_MAX: u8 = 10;
 /// Notes what is wrong or strange about a document that could be read.
 pub fn check(document: &Document, config: &Config, problems: &mut Problems) {
     let root = document.root();
-    if config.listeners.is_empty() && !config.incomplete.listeners {
+    if config.listeners.is_empty() && !config.left_out.listeners.any {
         let at = document.field(root, "listeners").unwrap_or(root);
         problems.error(at, "there is no listener").help =
             Some("add `listeners: [{ name: web, address: 0.0.0.0:8080 }]`".to_owned());
     }
-    if config.routes.is_empty() && !config.incomplete.routes {
+    if config.routes.is_empty() && !config.left_out.routes.any {
         let at = document.field(root, "routes").unwrap_or(root);
         problems.warning(at, "there is no route: every request gets 404");
     }
-    names(document, "listener", config.listeners.iter().map(|listener| &listener.name), problems);
+    let left_out = &config.left_out;
+    let listeners = config.listeners.iter().map(|listener| &listener.name);
+    names(document, "listener", listeners.chain(&left_out.listeners.names), problems);
     names(document, "segment", config.segments.iter().map(|segment| &segment.name), problems);
-    names(document, "pool", config.pools.iter().map(|pool| &pool.name), problems);
-    names(document, "route", config.routes.iter().map(|route| &route.name), problems);
+    let pools = config.pools.iter().map(|pool| &pool.name);
+    names(document, "pool", pools.chain(&left_out.pools.names), problems);
+    let routes = config.routes.iter().map(|route| &route.name);
+    names(document, "route", routes.chain(&left_out.routes.names), problems);
     addresses(document, config, problems);
     for listener in &config.listeners {
         if let Some(via) = &listener.via
@@ -59,6 +63,12 @@ pub fn check(document: &Document, config: &Config, problems: &mut Problems) {
                 "this version retries connect failures only; the other entries of `on` have no effect yet",
             );
         }
+        let (budget, default) = (&retry.budget, BudgetConfig::default());
+        if budget.percent > 100 {
+            problems.error(retry.at, "the budget for retries is at most 100 percent");
+        } else if (budget.percent, budget.min) != (default.percent, default.min) {
+            problems.warning(retry.at, "`budget` has no effect in this version yet");
+        }
     }
 }
 
@@ -70,6 +80,9 @@ fn names<'a>(
     problems: &mut Problems,
 ) {
     let mut known: HashMap<&str, Location> = HashMap::new();
+    // In the document's order, so that it is the second that is one too many.
+    let mut names: Vec<_> = names.collect();
+    names.sort_by_key(|name| name.at);
     for name in names {
         let text = name.value.as_str();
         if text.is_empty() {

@@ -7,7 +7,7 @@ use super::source::RawFile;
 use super::tree::Document;
 use crate::base::problem::Problems;
 use crate::predicate::{Condition, Match, PathRule, Segments};
-use crate::proxy::attempt::Retry;
+use crate::proxy::attempt::{Retry, RetryOn};
 use crate::proxy::snapshot::{Counts, Route, Snapshot};
 use crate::route::{Entry, Table};
 use crate::split::{PoolNames, Split, SplitConfig};
@@ -62,7 +62,10 @@ fn snapshot(
         problems.error(first.name.at, format!("a document has at most {ROUTES_MAX} routes"));
     }
     let segments = Segments::compile(&config.segments, problems);
-    let names: PoolNames = config.pools.iter().map(|pool| pool.name.value.clone()).collect();
+    // Those that were left out for being wrong come last: what names them is not wrong for that.
+    let pools = config.pools.iter().map(|pool| &pool.name);
+    let names = pools.chain(&config.left_out.pools.names).map(|name| name.value.as_str());
+    let names: PoolNames = names.collect();
     let mut entries = Vec::with_capacity(config.routes.len());
     let mut routes = Vec::with_capacity(config.routes.len());
     for route in config.routes.iter().take(ROUTES_MAX) {
@@ -126,7 +129,9 @@ fn route(
         name: config.name.value.as_str().into(),
         counts: Counts::resolve(metrics, &config.name, &split, names),
         timeouts: (&config.timeouts).into(),
-        retry: Retry { attempts: retry.attempts },
+        retry: Retry {
+            attempts: if retry.on.contains(&RetryOn::ConnectFailure) { retry.attempts } else { 0 },
+        },
         split,
     }
 }

@@ -37,19 +37,27 @@ pub struct Config {
     /// Which requests are taken, and how their traffic divides.
     #[schemars(default)]
     pub routes: Vec<RouteConfig>,
-    /// Sections of which a part was left out for being wrong.
+    /// What was left out for being wrong.
     #[schemars(skip)]
-    pub(super) incomplete: Incomplete,
+    pub(super) left_out: Sections,
 }
 
-/// The sections of which a part was left out, so that what is missing there is no news.
-#[derive(Debug, Clone, Copy, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "one per section")]
-pub(super) struct Incomplete {
-    pub(super) listeners: bool,
-    pub(super) segments: bool,
-    pub(super) pools: bool,
-    pub(super) routes: bool,
+/// What was left out of each section, so that what is missing there is no news.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sections {
+    pub(super) listeners: LeftOut,
+    pub(super) segments: LeftOut,
+    pub(super) pools: LeftOut,
+    pub(super) routes: LeftOut,
+}
+
+/// What was left out of a section for being wrong.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LeftOut {
+    /// Whether anything was.
+    pub(super) any: bool,
+    /// The names of whole elements, which others may use all the same.
+    pub(super) names: Vec<Spanned<String>>,
 }
 
 /// The address of health, metrics, the API and the dashboard.
@@ -105,7 +113,7 @@ pub struct RouteConfig {
     pub r#override: Option<OverrideConfig>,
     /// The arms; the first whose `when` holds decides. At least one.
     #[schemars(extend("minItems" = 1))]
-    pub split: Vec<ArmConfig>,
+    pub split: Spanned<Vec<ArmConfig>>,
     /// The pool for when no pool of the arm can take the request, or no arm holds.
     #[serde(default)]
     pub fallback: Option<Spanned<String>>,
@@ -124,19 +132,19 @@ impl Config {
     /// Reads the document; what is wrong is left out and noted.
     pub fn read(document: &Document, problems: &mut Problems) -> Self {
         let mut config = Self::default();
-        let incomplete = &mut config.incomplete;
+        let left_out = &mut config.left_out;
         for entry in document.root_entries() {
             let value = entry.value;
             match entry.name {
                 "listeners" => {
-                    config.listeners = list(document, value, &mut incomplete.listeners, problems);
+                    config.listeners = list(document, value, &mut left_out.listeners, problems);
                 }
                 "segments" => {
-                    config.segments = list(document, value, &mut incomplete.segments, problems);
+                    config.segments = list(document, value, &mut left_out.segments, problems);
                 }
-                "pools" => config.pools = list(document, value, &mut incomplete.pools, problems),
+                "pools" => config.pools = list(document, value, &mut left_out.pools, problems),
                 "routes" => {
-                    config.routes = list(document, value, &mut incomplete.routes, problems);
+                    config.routes = list(document, value, &mut left_out.routes, problems);
                 }
                 "admin" => config.admin = one(document, value, problems),
                 "drain" => config.drain = one(document, value, problems),
@@ -149,6 +157,9 @@ impl Config {
                 }
             }
         }
+        // Conditions that name it are not wrong for that.
+        let stand_in = |name| SegmentConfig { name, when: WhenConfig::default() };
+        config.segments.extend(config.left_out.segments.names.drain(..).map(stand_in));
         config
     }
 }
@@ -157,23 +168,34 @@ impl Config {
 fn list<T: DeserializeOwned>(
     document: &Document,
     at: Location,
-    incomplete: &mut bool,
+    left_out: &mut LeftOut,
     problems: &mut Problems,
 ) -> Vec<T> {
     let Some(items) = document.items(at) else {
         if !is_empty(document, at) {
             problems.error(at, "expected a list");
-            *incomplete = true;
+            left_out.any = true;
         }
         return Vec::new();
     };
     let mut list = Vec::with_capacity(items.len());
     for item in items {
-        let item = read::<T>(document, *item, problems);
-        *incomplete |= item.as_ref().is_none_or(|item| !item.complete);
-        list.extend(item.map(|item| item.value));
+        if let Some(item) = read::<T>(document, *item, problems) {
+            left_out.any |= !item.complete;
+            list.push(item.value);
+        } else {
+            left_out.any = true;
+            left_out.names.extend(name(document, *item));
+        }
     }
     list
+}
+
+/// The name of an element that could not be read.
+fn name(document: &Document, item: Location) -> Option<Spanned<String>> {
+    let at = document.field(item, "name")?;
+    let value = document.text(at).to_owned();
+    (!value.is_empty()).then_some(Spanned { at, value })
 }
 
 /// A section's settings, or its defaults if it is empty or wrong.

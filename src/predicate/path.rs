@@ -28,40 +28,50 @@ pub enum PathRule {
 #[schemars(rename = "Path", extend("minProperties" = 1, "maxProperties" = 1))]
 struct PathConfig {
     /// The path is this one, compared as sent.
-    exact: Option<String>,
+    exact: Option<Written>,
     /// The path starts with these elements: `/a` is a prefix of `/a` and `/a/b`, not of `/ab`.
-    prefix: Option<String>,
+    prefix: Option<Written>,
     /// This regular expression matches somewhere in the path.
     regex: Option<Pattern>,
 }
+
+/// A path, as it is sent.
+#[derive(Deserialize, JsonSchema)]
+#[serde(try_from = "String")]
+#[schemars(with = "String", inline)]
+struct Written(String);
 
 impl TryFrom<PathConfig> for PathRule {
     type Error = String;
 
     fn try_from(config: PathConfig) -> Result<Self, String> {
         match (config.exact, config.prefix, config.regex) {
-            (Some(path), None, None) => checked(path).map(Self::Exact),
-            (None, Some(path), None) => checked(path).map(|path| {
+            (Some(Written(path)), None, None) => Ok(Self::Exact(path)),
+            (None, Some(Written(path)), None) => {
                 let elements = path.trim_end_matches('/');
-                Self::Prefix(if elements.is_empty() { "/" } else { elements }.to_owned())
-            }),
+                Ok(Self::Prefix(if elements.is_empty() { "/" } else { elements }.to_owned()))
+            }
             (None, None, Some(pattern)) => Ok(Self::Regex(pattern)),
             _ => Err("write exactly one of `exact`, `prefix`, `regex`".to_owned()),
         }
     }
 }
 
-fn checked(path: String) -> Result<String, String> {
-    if !path.starts_with('/') {
-        return Err(format!("the path `{path}` does not start with `/`"));
+impl TryFrom<String> for Written {
+    type Error = String;
+
+    fn try_from(path: String) -> Result<Self, String> {
+        if !path.starts_with('/') {
+            return Err(format!("the path `{path}` does not start with `/`"));
+        }
+        if path.contains(['?', '#']) {
+            return Err(format!("`{path}` is more than a path: ask for parameters with `query`"));
+        }
+        if path.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(format!("write the path {} percent-encoded, as it is sent", shown(&path)));
+        }
+        Ok(Self(path))
     }
-    if path.contains(['?', '#']) {
-        return Err(format!("`{path}` is more than a path: ask for parameters with `query`"));
-    }
-    if path.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(format!("write the path {} percent-encoded, as it is sent", shown(&path)));
-    }
-    Ok(path)
 }
 
 /// Whether the path starts with the elements of the prefix: `/a` is a prefix of `/a` and `/a/b`,

@@ -39,7 +39,10 @@ pub struct Meaning {
 
 /// Declares the causes; a new one is one line here.
 macro_rules! causes {
-    ($($(#[$doc:meta])* $cause:ident $label:literal $status:ident $blame:ident $text:literal;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $cause:ident $label:literal $status:ident $blame:ident $text:literal;
+    )*) => {
         /// The causes of failure.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum Error { $($(#[$doc])* $cause),* }

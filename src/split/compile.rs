@@ -16,7 +16,7 @@ pub struct SplitConfig<'a> {
     /// The route's name, the default salt.
     pub route: &'a Spanned<String>,
     /// The arms of `split`.
-    pub arms: &'a [ArmConfig],
+    pub arms: &'a Spanned<Vec<ArmConfig>>,
     /// Who counts as the same user.
     pub cohort: Option<&'a CohortConfig>,
     /// The header by which a request names its pool.
@@ -43,7 +43,7 @@ impl Split {
         if arms.is_empty() {
             let message = format!("the split of route `{}` has no arm", route.value);
             let help = "add one that takes every request, such as `split: [{ to: stable }]`";
-            problems.error(route.at, message).help = Some(help.to_owned());
+            problems.error(arms.at, message).help = Some(help.to_owned());
         }
         check_names(arms, problems);
         let mut pools = Pools { names: pools, used: Vec::new() };
@@ -57,7 +57,10 @@ impl Split {
             shares: pools.shares(&arm.to, salt, problems),
         };
         let compiled: Vec<_> = arms.iter().enumerate().map(compile_arm).collect();
-        check_reach(arms, &compiled, fallback, problems);
+        // A condition that is wrong may stand for any other: what follows from it is no news.
+        if !problems.any_error() {
+            check_reach(arms, &compiled, fallback, problems);
+        }
         let cohort = cohort.map(|cohort| Cohort {
             key: Key::compile(&cohort.key, problems),
             on_missing: (cohort.on_missing.as_ref())

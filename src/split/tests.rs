@@ -121,7 +121,7 @@ impl IntoDeserializer<'_, Error> for Node<'_> {
 #[serde(deny_unknown_fields)]
 struct RouteConfig {
     name: Spanned<String>,
-    split: Vec<ArmConfig>,
+    split: Spanned<Vec<ArmConfig>>,
     cohort: Option<CohortConfig>,
     #[serde(rename = "override")]
     override_: Option<OverrideConfig>,
@@ -315,14 +315,11 @@ fn every_unknown_pool_is_named_at_its_place() {
     let problems = problems(json!({"name": "shop", "fallback": "grean",
         "cohort": {"key": [{"cookie": "uid"}], "onMissing": "randm"},
         "split": [{"to": {"stabel": 1, "canary": 1}}, {"name": "rest", "to": "blu"}]}));
-    let unreachable = "no request reaches this arm: arm `0` takes every request";
-    let help = "move it above arm `0`, or give that one a `when`";
     assert_eq!(
         problems,
         [
             "\"stabel\": no pool is named `stabel` (did you mean `stable`?)",
             "\"blu\": no pool is named `blu` (did you mean `blue`?)",
-            &format!("\"rest\": warning: {unreachable} ({help})"),
             "\"randm\": no pool is named `randm`",
             "\"grean\": no pool is named `grean` (did you mean `green`?)",
         ]
@@ -333,22 +330,31 @@ fn every_unknown_pool_is_named_at_its_place() {
 fn a_split_that_shares_nothing_out_is_an_error() {
     let nothing = problems(json!({"name": "shop", "split": []}));
     assert_eq!(nothing.len(), 1);
-    assert!(nothing[0].starts_with("\"shop\": the split of route `shop` has no arm"));
+    assert!(nothing[0].starts_with("[]: the split of route `shop` has no arm"));
     let put = json!({"method": "PUT"});
     let problems = problems(json!({"name": "shop", "split": [
         {"when": put, "to": {"stable": 0, "canary": 0}},
         {"name": "two", "when": put, "to": {}},
         {"name": "two", "to": "stable"},
-        {"name": "1", "to": "stable"},
     ]}));
     let starts = [
         "\"two\": two arms of the split are called `two`",
         r#"{"stable":0,"canary":0}: the weights add up to 0"#,
         "{}: `to` names no pool",
-        "\"1\": warning: no request reaches this arm: arm `two` takes every request",
     ];
     assert_eq!(problems.len(), starts.len(), "{problems:?}");
     assert!(problems.iter().zip(starts).all(|(p, start)| p.starts_with(start)), "{problems:?}");
+}
+
+#[test]
+fn an_arm_that_no_request_reaches_is_warned_of() {
+    let arms = json!([{"to": "canary"}, {"name": "rest", "to": "stable"}]);
+    let warning = "no request reaches this arm: arm `0` takes every request";
+    let help = "move it above arm `0`, or give that one a `when`";
+    assert_eq!(
+        problems(json!({"name": "shop", "split": arms})),
+        [format!("\"rest\": warning: {warning} ({help})")]
+    );
 }
 
 #[test]
@@ -387,7 +393,8 @@ fn a_pool_named_twice_in_one_map_is_an_error() {
     let pools = vec![(spanned(1, "stable"), one), (spanned(2, "stable"), one)];
     let to = Spanned { at: Location(0), value: To::Pools(pools) };
     let route = spanned(3, "shop");
-    let arms = [ArmConfig { name: None, when: None, to }];
+    let arms = vec![ArmConfig { name: None, when: None, to }];
+    let arms = Spanned { at: Location(4), value: arms };
     let config =
         SplitConfig { route: &route, arms: &arms, cohort: None, override_: None, fallback: None };
     let mut problems = Problems::default();

@@ -8,9 +8,10 @@ use super::output::{self, BAD_INPUT};
 use super::signals::Signals;
 use super::{log, run};
 use crate::app::{self, Options, StartError};
-use crate::config::compile::compile;
-use crate::config::{Config, Diagnostic, FileSource, render_text};
+use crate::config::compile::{Compiled, compile};
+use crate::config::{Diagnostic, FileSource, render_text};
 use crate::telemetry::metrics::Metrics;
+use crate::upstream::pool::PoolConfig;
 use crate::upstream::registry::Registry;
 use file::Origin;
 use guide::Guide;
@@ -53,11 +54,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 
 async fn serve(path: &Path, origin: Origin) -> anyhow::Result<ExitCode> {
     let mut signals = Signals::catch()?;
-    let (config, text) = match read(path) {
+    let (Compiled { config, .. }, text) = match read(path) {
         Ok(read) => read,
         Err(diagnostics) => return Ok(refused(path, &diagnostics)),
     };
-    let upstreams = start_upstreams(&config, path).await?;
+    let upstreams = start_upstreams(&config.pools, path).await?;
     let options = Options { config: path.to_owned(), workers: Some(WORKERS) };
     let mut bound = match Box::pin(app::bind(options)).await {
         Ok(bound) => bound,
@@ -81,13 +82,14 @@ async fn serve(path: &Path, origin: Origin) -> anyhow::Result<ExitCode> {
 }
 
 /// The configuration and the text that it was written as.
-fn read(path: &Path) -> Result<(Config, String), Vec<Diagnostic>> {
+fn read(path: &Path) -> Result<(Compiled, String), Vec<Diagnostic>> {
     let metrics = Arc::new(Metrics::new(1));
     let registry = Registry::new(Arc::clone(&metrics));
     let files = FileSource::new(path).read()?;
     let compiled = compile(&files, 1, &registry, &metrics)?;
     let texts = files.iter().map(|file| String::from_utf8_lossy(&file.bytes).into_owned());
-    Ok((compiled.config, texts.collect()))
+    let text = texts.collect();
+    Ok((compiled, text))
 }
 
 fn refused(path: &Path, diagnostics: &[Diagnostic]) -> ExitCode {
@@ -99,12 +101,12 @@ fn refused(path: &Path, diagnostics: &[Diagnostic]) -> ExitCode {
 
 /// Starts an upstream at each endpoint; says the pool and address of each.
 async fn start_upstreams(
-    config: &Config,
+    pools: &[PoolConfig],
     path: &Path,
 ) -> anyhow::Result<Vec<(String, SocketAddr)>> {
     let mut started = Vec::new();
     let mut known = HashSet::new();
-    for pool in &config.pools {
+    for pool in pools {
         let name = &pool.name.value;
         for address in pool.endpoints.iter().map(|endpoint| endpoint.value) {
             if !known.insert(address) {
