@@ -20,7 +20,7 @@ async fn pools_of_users(app: &App) -> Vec<String> {
     let mut pools = Vec::new();
     for user in 0..USERS {
         // A connection each, so that both workers are asked.
-        let response = app.get_with("/", &format!("x-user-id: u-{user}\r\n")).await;
+        let response = app.fetch_with("/", &format!("x-user-id: u-{user}\r\n")).await;
         pools.push(response.origin().to_owned());
     }
     pools

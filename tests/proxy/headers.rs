@@ -22,7 +22,7 @@ async fn hop_by_hop_fields_and_those_that_connection_names_stay_behind() {
     let fields = "connection: x-hop, keep-alive\r\nConnection: x-forwarded-for\r\nx-hop: 1\r\n\
                   keep-alive: timeout=5\r\nproxy-connection: keep-alive\r\nupgrade: h2c\r\n\
                   te: gzip\r\nx-kept: 1\r\nx-kept: 2\r\n";
-    let response = app.get_with("/", fields).await;
+    let response = app.fetch_with("/", fields).await;
     let request = origin.last();
     for gone in ["connection", "x-hop", "keep-alive", "proxy-connection", "upgrade", "te"] {
         assert_eq!(request.get(gone), None, "{gone}");
@@ -117,7 +117,7 @@ async fn via_is_added_in_both_directions_if_it_is_asked_for() {
     let routes = "  - { name: all, split: [{ to: only }] }\n";
     let yaml = config_with(listeners, "{ delay: 0s }", &[("only", &[origin.address])], routes);
     let app = App::start(&yaml).await;
-    let response = app.get_with("/", "via: 1.0 outer\r\n").await;
+    let response = app.fetch_with("/", "via: 1.0 outer\r\n").await;
     assert_eq!(origin.last().all("via"), ["1.0 outer", "1.1 edge"]);
     assert_eq!(response.head.all("via"), ["1.1 inner", "1.1 edge"]);
 }

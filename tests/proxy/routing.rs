@@ -78,7 +78,7 @@ async fn the_first_arm_that_holds_decides() {
         ("x-app-version: v2.10\r\n", "canary"),
         ("x-app-version: 3.0.0\r\n", "stable"),
     ] {
-        assert_eq!(app.get_with("/", fields).await.origin(), origin, "{fields}");
+        assert_eq!(app.fetch_with("/", fields).await.origin(), origin, "{fields}");
     }
     let decided =
         |arm, pool, reason| [("route", "shop"), ("arm", arm), ("pool", pool), ("reason", reason)];
@@ -104,7 +104,7 @@ async fn a_trusted_peer_names_its_pool_and_an_untrusted_one_does_not() {
     let refused = [("route", "shop")];
     app.metric_is("serin_overrides_refused_total", &refused, 0.0).await;
 
-    assert_eq!(app.get_with("/", "X-Serin-Pool: canary\r\n").await.origin(), "stable");
+    assert_eq!(app.fetch_with("/", "X-Serin-Pool: canary\r\n").await.origin(), "stable");
     assert_eq!(stable.last().get("x-serin-pool"), None);
     assert_eq!(trusted.get("/", "X-Serin-Pool: nothing\r\n").await.origin(), "stable");
     assert_eq!(stable.last().get("x-serin-pool"), None);

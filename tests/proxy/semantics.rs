@@ -124,7 +124,7 @@ async fn a_client_that_expects_100_is_told_to_go_on_before_it_sends() {
 async fn other_expectations_are_refused() {
     let origin = Origin::named("a").await;
     let app = App::start(&all_to(&[origin.address], "")).await;
-    assert_eq!(app.get_with("/", "expect: a miracle\r\n").await.status, 417);
+    assert_eq!(app.fetch_with("/", "expect: a miracle\r\n").await.status, 417);
     assert_eq!(origin.requests(), 0);
 }
 

@@ -301,7 +301,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_head_that_comes_in_pieces_is_read_the_same(cuts in proptest::collection::vec(0_usize..60, 0..4)) {
+        fn a_head_that_comes_in_pieces_is_read_the_same(
+            cuts in proptest::collection::vec(0_usize..60, 0..4),
+        ) {
             let text = "HTTP/1.1 404 Nope\r\ncontent-length: 3\r\nx: y\r\n\r\nabc";
             let mut cuts: Vec<_> = cuts.into_iter().map(|cut| cut.min(text.len())).collect();
             cuts.push(text.len());

@@ -78,11 +78,11 @@ impl App {
 
     /// One request on a connection of its own.
     pub(crate) async fn get(&self, path: &str) -> Response {
-        self.get_with(path, "").await
+        self.fetch_with(path, "").await
     }
 
     /// One request with further header lines, each ended by CRLF, on a connection of its own.
-    pub(crate) async fn get_with(&self, path: &str, fields: &str) -> Response {
+    pub(crate) async fn fetch_with(&self, path: &str, fields: &str) -> Response {
         get(self.address, &format!("GET {path} HTTP/1.1\r\nhost: a.test\r\n{fields}\r\n")).await
     }
 
