@@ -1,5 +1,6 @@
 //! The socket as hyper sees it: small writes go out in one piece, large ones without a copy.
 
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use std::io::{self, IoSlice};
@@ -11,14 +12,17 @@ use tokio::net::TcpStream;
 /// Up to this many bytes, copying parts together costs less than the kernel's work for a vector.
 const FLATTEN_BYTES_MAX: usize = 1024;
 
-/// A TCP connection.
+/// A TCP connection of which the beginning may have been read already.
 #[derive(Debug)]
-pub struct Io(TokioIo<TcpStream>);
+pub struct Io {
+    stream: TokioIo<TcpStream>,
+    read: Bytes,
+}
 
 impl Io {
-    /// Wraps a connected socket.
-    pub fn new(stream: TcpStream) -> Self {
-        Self(TokioIo::new(stream))
+    /// Wraps a connected socket from which `read` was read.
+    pub fn new(stream: TcpStream, read: Bytes) -> Self {
+        Self { stream: TokioIo::new(stream), read }
     }
 }
 
@@ -57,9 +61,14 @@ impl Read for Io {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        if !self.read.is_empty() {
+            let length = self.read.len().min(buffer.remaining());
+            buffer.put_slice(&self.read.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
@@ -69,7 +78,7 @@ impl Write for Io {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -78,8 +87,8 @@ impl Write for Io {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match flatten(parts, &mut [0; FLATTEN_BYTES_MAX]) {
-            Some(flat) => Pin::new(&mut self.0).poll_write(cx, flat),
-            None => Pin::new(&mut self.0).poll_write_vectored(cx, parts),
+            Some(flat) => Pin::new(&mut self.stream).poll_write(cx, flat),
+            None => Pin::new(&mut self.stream).poll_write_vectored(cx, parts),
         }
     }
 
@@ -88,11 +97,11 @@ impl Write for Io {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::upstream::http1::Upload;
 use crate::upstream::local::Place;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -76,9 +76,8 @@ pub async fn deliver(
     let (mut parts, incoming) = request.into_parts();
     let snapshot = &*local.snapshot;
 
-    let required = parts.version != Version::HTTP_10;
     let checked = check_request(&parts);
-    let host = checked.and_then(|()| authority::host(&parts.uri, &parts.headers, required));
+    let host = checked.and_then(|()| authority::host(&parts.uri, &parts.headers, parts.version));
     let decided = host.map(|host| {
         let head = Head {
             method: &parts.method,
