@@ -29,6 +29,8 @@ pub struct Upload<S> {
     /// Whether a body was there at all, so that the request can not be sent again.
     streamed: bool,
     finished: bool,
+    /// Whether the client's body broke: a body that is asked again after that seems to have ended.
+    broken: bool,
 }
 
 /// Why a request was not sent to its end.
@@ -58,6 +60,7 @@ impl<S: Source> Upload<S> {
             chunked,
             streamed,
             finished: !streamed,
+            broken: false,
         }
     }
 
@@ -66,9 +69,9 @@ impl<S: Source> Upload<S> {
         self.finished && self.written == self.head.len() && self.is_drained()
     }
 
-    /// Whether nothing was sent, so that it can be sent elsewhere.
+    /// Whether nothing was sent and all may still come, so that it can be sent elsewhere.
     pub fn is_unsent(&self) -> bool {
-        self.written == 0
+        self.written == 0 && !self.broken
     }
 
     /// Makes a request without a body ready to be sent again; says whether it is.
@@ -109,7 +112,10 @@ impl<S: Source> Upload<S> {
             self.finish(None);
             return Poll::Ready(Ok(()));
         };
-        let frame = frame.map_err(UploadError::Body)?;
+        let frame = frame.map_err(|error| {
+            self.broken = true;
+            UploadError::Body(error)
+        })?;
         match frame.into_data() {
             Ok(data) if data.is_empty() => {}
             Ok(data) => {
