@@ -23,6 +23,8 @@ pub(super) struct Connection {
     /// Whether a request came since the connections were last looked through.
     moved: Cell<bool>,
     order: Cell<Option<Order>>,
+    /// Whether it was told to finish.
+    finishing: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -31,6 +33,8 @@ pub(super) struct Connection {
 pub(super) enum Order {
     /// Answer what is being served, then close.
     Finish,
+    /// Close unless a request is being served.
+    CloseIdle,
     /// Close at once.
     Close,
 }
@@ -57,7 +61,7 @@ impl Connections {
         let connection = Rc::new(Connection::default());
         connection.moved.set(true);
         if self.draining.get() {
-            connection.order.set(Some(Order::Finish));
+            connection.tell(Order::Finish);
         }
         self.open.borrow_mut().insert(number, Rc::clone(&connection));
         Entry { connections: Rc::clone(self), number, connection, _draining: draining }
@@ -84,10 +88,15 @@ impl Connections {
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
-            for connection in self.open.borrow().values() {
-                if !connection.moved.replace(false) && connection.busy.get() == 0 {
-                    connection.tell(Order::Close);
-                }
+            self.close_idle();
+        }
+    }
+
+    /// Closes the connections that no request was served on since the last time.
+    pub(super) fn close_idle(&self) {
+        for connection in self.open.borrow().values() {
+            if !connection.moved.replace(false) && !connection.is_busy() {
+                connection.tell(Order::CloseIdle);
             }
         }
     }
@@ -98,6 +107,11 @@ impl Connection {
     pub(super) fn begin(self: &Rc<Self>) -> Busy {
         self.busy.set(self.busy.get() + 1);
         Busy(Rc::clone(self))
+    }
+
+    /// Whether a request is being served.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.get() > 0
     }
 
     /// What it was told since it last asked.
@@ -114,7 +128,15 @@ impl Connection {
         }
     }
 
+    /// Whether no request is served after the one that is.
+    pub(super) fn is_finishing(&self) -> bool {
+        self.finishing.get()
+    }
+
     fn tell(&self, order: Order) {
+        if order == Order::Finish {
+            self.finishing.set(true);
+        }
         self.order.set(Some(order));
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();

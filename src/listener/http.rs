@@ -2,7 +2,8 @@
 
 use super::connections::{Busy, Entry, Order};
 use crate::base::io::Io;
-use ::http::{Request, Response};
+use ::http::header::CONNECTION;
+use ::http::{HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -36,7 +37,12 @@ where
         // The service is a function, which is always ready.
         let response = service.clone().call(request);
         async move {
-            let response = response.await?;
+            let mut response = response.await?;
+            if known.is_finishing() {
+                // hyper, which is told after it was asked for requests, may not say so itself.
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+            }
             Ok::<_, Infallible>(response.map(|body| Counted { body, _busy: busy }))
         }
     });
@@ -47,13 +53,21 @@ where
         .serve_connection(Io::new(stream), service);
     let mut connection = pin!(connection);
     let result = poll_fn(|cx| {
-        match known.order() {
-            Some(Order::Finish) => connection.as_mut().graceful_shutdown(),
-            Some(Order::Close) => return Poll::Ready(Ok(())),
-            None => {}
-        }
         known.wake(cx.waker());
-        connection.as_mut().poll(cx)
+        let order = known.order();
+        if order == Some(Order::Close) {
+            return Poll::Ready(Ok(()));
+        }
+        // A request that has come already is begun before it is asked whether there is one.
+        let polled = connection.as_mut().poll(cx);
+        match order {
+            Some(Order::Finish) if polled.is_pending() => {
+                connection.as_mut().graceful_shutdown();
+                connection.as_mut().poll(cx)
+            }
+            Some(Order::CloseIdle) if !known.is_busy() => Poll::Ready(Ok(())),
+            _ => polled,
+        }
     });
     if let Err(error) = result.await {
         tracing::debug!(%error, "client connection");
@@ -83,5 +97,67 @@ impl<B: Body + Unpin> Body for Counted<B> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::serve;
+    use crate::base::drain;
+    use crate::listener::connections::Connections;
+    use http::{Request, Response};
+    use http_body_util::Empty;
+    use hyper::body::{Bytes, Incoming};
+    use std::convert::Infallible;
+    use std::rc::Rc;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::{LocalSet, spawn_local, yield_now};
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
+
+    /// What a client gets whose second request has come when its connection is told something.
+    async fn second_answer(tell: impl FnOnce(&Connections)) -> String {
+        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = socket.accept().await.unwrap();
+        let connections = Rc::new(Connections::default());
+        let (_drain, draining) = drain::pair();
+        let entry = connections.open(draining);
+        let service = tower::service_fn(async |_: Request<Incoming>| {
+            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+        });
+        let serving = spawn_local(async move { serve(stream, service, &entry).await });
+        client.write_all(REQUEST).await.unwrap();
+        let mut answer = [0; 1024];
+        assert!(client.read(&mut answer).await.unwrap() > 0);
+        let mut client = client.into_std().unwrap();
+        std::io::Write::write_all(&mut client, REQUEST).unwrap();
+        // The runtime sees what has come, but the connection's task does not run yet.
+        yield_now().await;
+        tell(&connections);
+        let mut client = TcpStream::from_std(client).unwrap();
+        let read = client.read(&mut answer).await.unwrap_or(0);
+        drop(client);
+        serving.await.unwrap();
+        String::from_utf8_lossy(&answer[..read]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn a_request_that_has_come_is_answered_before_its_connection_finishes() {
+        let answer = LocalSet::new().run_until(second_answer(Connections::finish)).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer:?}");
+        assert!(answer.contains("connection: close"), "{answer:?}");
+    }
+
+    #[tokio::test]
+    async fn a_connection_on_which_a_request_has_come_is_not_idle() {
+        let tell = |connections: &Connections| {
+            // As if nothing had moved for as long as a connection may be idle.
+            connections.close_idle();
+            connections.close_idle();
+        };
+        let answer = LocalSet::new().run_until(second_answer(tell)).await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer:?}");
     }
 }
