@@ -2,10 +2,15 @@
 
 use super::http::HEAD_TIMEOUT;
 use crate::base::drain::Draining;
+use crate::base::io::Flow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::task::Waker;
+
+/// How often in a row a connection may be found with nothing written although there was something
+/// to write: five to seven minutes, as [`HEAD_TIMEOUT`] is the pace.
+pub(super) const STUCK_LOOKS_MAX: u8 = 5;
 
 /// The open connections. A timer and a drain signal for each would be paid on every request.
 #[derive(Debug, Default)]
@@ -22,6 +27,10 @@ pub(super) struct Connection {
     busy: Cell<u32>,
     /// Whether a request came since the connections were last looked through.
     moved: Cell<bool>,
+    /// How writing to the client goes.
+    pub(super) flow: Rc<Flow>,
+    /// How often in a row the client was found not to take what there is to write.
+    stuck: Cell<u8>,
     order: Cell<Option<Order>>,
     /// Whether it was told to finish.
     finishing: Cell<bool>,
@@ -92,10 +101,14 @@ impl Connections {
         }
     }
 
-    /// Closes the connections that no request was served on since the last time.
+    /// Closes the connections that no request was served on since the last time, and those whose
+    /// clients have taken nothing for long.
     pub(super) fn close_idle(&self) {
         for connection in self.open.borrow().values() {
-            if !connection.moved.replace(false) && !connection.is_busy() {
+            let moved = connection.moved.replace(false);
+            if connection.is_stuck() {
+                connection.tell(Order::Close);
+            } else if !moved && !connection.is_busy() {
                 connection.tell(Order::CloseIdle);
             }
         }
@@ -109,9 +122,16 @@ impl Connection {
         Busy(Rc::clone(self))
     }
 
-    /// Whether a request is being served.
+    /// Whether a request is being served, or its response not written to its end yet.
     pub(super) fn is_busy(&self) -> bool {
-        self.busy.get() > 0
+        self.busy.get() > 0 || self.flow.is_blocked()
+    }
+
+    /// Looks whether the client takes what there is to write; says whether it has not for long.
+    fn is_stuck(&self) -> bool {
+        let stuck = self.flow.is_blocked() && !self.flow.take_moved();
+        self.stuck.set(if stuck { self.stuck.get().saturating_add(1) } else { 0 });
+        self.stuck.get() > STUCK_LOOKS_MAX
     }
 
     /// What it was told since it last asked.

@@ -11,6 +11,7 @@ use hyper::service::service_fn;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -50,7 +51,7 @@ where
         .max_buf_size(BUFFER_BYTES_MAX)
         .max_header_size(BUFFER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(Io::new(stream), service);
+        .serve_connection(Io::new(stream, Rc::clone(&known.flow)), service);
     let mut connection = pin!(connection);
     let result = poll_fn(|cx| {
         known.wake(cx.waker());
@@ -105,15 +106,20 @@ mod tests {
     use super::serve;
     use crate::base::drain;
     use crate::listener::connections::Connections;
+    use crate::listener::connections::STUCK_LOOKS_MAX;
     use http::{Request, Response};
-    use http_body_util::Empty;
+    use http_body_util::{Empty, Full};
     use hyper::body::{Bytes, Incoming};
+    use socket2::{Domain, Type};
     use std::convert::Infallible;
+    use std::net::SocketAddr;
     use std::rc::Rc;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
     use tokio::task::{LocalSet, spawn_local, yield_now};
 
+    /// More than two small socket buffers hold.
+    const LENGTH: usize = 512 * 1024;
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
     /// What a client gets whose second request has come when its connection is told something.
@@ -148,6 +154,57 @@ mod tests {
         let answer = LocalSet::new().run_until(second_answer(Connections::finish)).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer:?}");
         assert!(answer.contains("connection: close"), "{answer:?}");
+    }
+
+    /// What a client gets that begins to read when the connections were looked through so often.
+    async fn read_late(looks: usize) -> usize {
+        let listener = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.set_send_buffer_size(16 * 1024).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(1).unwrap();
+        let listener = TcpListener::from_std(listener.into()).unwrap();
+        let client = TcpSocket::new_v4().unwrap();
+        client.set_recv_buffer_size(16 * 1024).unwrap();
+        let mut client = client.connect(listener.local_addr().unwrap()).await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let connections = Rc::new(Connections::default());
+        let (_drain, draining) = drain::pair();
+        let entry = connections.open(draining);
+        let service = tower::service_fn(async |_: Request<Incoming>| {
+            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(vec![7; LENGTH]))))
+        });
+        let serving = spawn_local(async move { serve(stream, service, &entry).await });
+        client.write_all(REQUEST).await.unwrap();
+        client.readable().await.unwrap();
+        for _ in 0..looks {
+            connections.close_idle();
+            for _ in 0..10 {
+                yield_now().await;
+            }
+        }
+        let mut read = 0;
+        let mut part = vec![0; 64 * 1024];
+        while read < LENGTH {
+            match client.read(&mut part).await {
+                Ok(count @ 1..) => read += count,
+                _ => break,
+            }
+        }
+        drop(client);
+        serving.await.unwrap();
+        read
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_slowly_gets_the_end_of_its_response() {
+        assert!(LocalSet::new().run_until(read_late(3)).await >= LENGTH);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_does_not_read_at_all_is_given_up() {
+        let looks = usize::from(STUCK_LOOKS_MAX) + 2;
+        assert!(LocalSet::new().run_until(read_late(looks)).await < LENGTH);
     }
 
     #[tokio::test]
