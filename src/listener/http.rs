@@ -217,4 +217,32 @@ mod tests {
         let answer = LocalSet::new().run_until(second_answer(tell)).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer:?}");
     }
+
+    #[tokio::test]
+    async fn a_head_that_trickles_does_not_keep_its_connection() {
+        let trickle = async {
+            let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
+            let (stream, _) = socket.accept().await.unwrap();
+            let connections = Rc::new(Connections::default());
+            let (_drain, draining) = drain::pair();
+            let entry = connections.open(draining);
+            let service = tower::service_fn(async |_: Request<Incoming>| {
+                Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+            });
+            let serving = spawn_local(async move { serve(stream, service, &entry).await });
+            let mut looks = 0;
+            while !serving.is_finished() {
+                let _ = client.write_all(&REQUEST[looks..=looks]).await;
+                for _ in 0..10 {
+                    yield_now().await;
+                }
+                connections.close_idle();
+                yield_now().await;
+                looks += 1;
+            }
+            looks
+        };
+        assert_eq!(LocalSet::new().run_until(trickle).await, 2);
+    }
 }
