@@ -3,8 +3,10 @@
 use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
@@ -17,12 +19,39 @@ const FLATTEN_BYTES_MAX: usize = 1024;
 pub struct Io {
     stream: TokioIo<TcpStream>,
     read: Bytes,
+    flow: Rc<Flow>,
+}
+
+/// How writing to a connection goes, seen by who looks after it.
+#[derive(Debug, Default)]
+pub struct Flow {
+    blocked: Cell<bool>,
+    moved: Cell<bool>,
 }
 
 impl Io {
     /// Wraps a connected socket from which `read` was read.
-    pub fn new(stream: TcpStream, read: Bytes) -> Self {
-        Self { stream: TokioIo::new(stream), read }
+    pub fn new(stream: TcpStream, read: Bytes, flow: Rc<Flow>) -> Self {
+        Self { stream: TokioIo::new(stream), read, flow }
+    }
+}
+
+impl Flow {
+    /// Whether something is to be written that the peer does not take yet.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.get()
+    }
+
+    /// Whether anything was written since this was last asked.
+    pub fn take_moved(&self) -> bool {
+        self.moved.take()
+    }
+
+    fn note<T>(&self, written: &Poll<T>) {
+        self.blocked.set(written.is_pending());
+        if written.is_ready() {
+            self.moved.set(true);
+        }
     }
 }
 
@@ -78,7 +107,9 @@ impl Write for Io {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.flow.note(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -86,10 +117,12 @@ impl Write for Io {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match flatten(parts, &mut [0; FLATTEN_BYTES_MAX]) {
+        let written = match flatten(parts, &mut [0; FLATTEN_BYTES_MAX]) {
             Some(flat) => Pin::new(&mut self.stream).poll_write(cx, flat),
             None => Pin::new(&mut self.stream).poll_write_vectored(cx, parts),
-        }
+        };
+        self.flow.note(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,10 +1,10 @@
 //! Which protocol a client speaks on a plain port, by the first bytes that it sends.
 
-use super::connections::{Connection, Order};
+use super::connections::Connection;
 use bytes::{Bytes, BytesMut};
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Poll, ready};
+use std::task::Poll;
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
@@ -34,14 +34,13 @@ pub(super) async fn detect(
             if let Some(protocol) = protocol(&read) {
                 return Poll::Ready(Some(protocol));
             }
-            match known.order() {
-                // Nothing was asked, so there is nothing to finish.
-                Some(Order::Finish | Order::Close) => return Poll::Ready(None),
-                None => known.wake(cx.waker()),
-            }
-            match ready!(poll_read_buf(Pin::new(&mut *stream), cx, &mut read)) {
-                Ok(0) | Err(_) => return Poll::Ready(None),
-                Ok(_) => {}
+            known.wake(cx.waker());
+            match poll_read_buf(Pin::new(&mut *stream), cx, &mut read) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(None),
+                Poll::Ready(Ok(_)) => {}
+                // Whatever it is told: nothing was asked, so there is nothing to finish.
+                Poll::Pending if known.order().is_some() => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
             }
         }
     })

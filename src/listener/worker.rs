@@ -125,6 +125,8 @@ async fn run<E, S>(
                     // Accepting ends first, so that no connection is missed.
                     let stopped = gone.stop.finish(timeout).await;
                     let _ = closed.send(());
+                    // Lets the runtime take note of requests that have come on idle connections.
+                    tokio::task::yield_now().await;
                     gone.connections.finish();
                     let finished = gone.drain.finish(timeout).await;
                     // Those whose time is up are cut off.

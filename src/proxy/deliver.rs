@@ -26,7 +26,7 @@ use serde::Deserialize;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How long the parts of an exchange may take.
+/// How long the parts of an exchange may take; 0 for as long as they like.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TimeoutsConfig {
@@ -61,7 +61,15 @@ pub struct Timeouts {
 
 impl From<&TimeoutsConfig> for Timeouts {
     fn from(config: &TimeoutsConfig) -> Self {
-        Self { connect: config.connect.0, response: config.backend_request.0, idle: config.idle.0 }
+        // As in the Gateway API (GEP-1742), where zero turns a timeout off.
+        let limit = |time: units::Duration| {
+            if time.0.is_zero() { units::Duration::MAX } else { time.0 }
+        };
+        Self {
+            connect: limit(config.connect),
+            response: limit(config.backend_request),
+            idle: limit(config.idle),
+        }
     }
 }
 
