@@ -13,8 +13,8 @@ const HOST_BYTES_MAX: usize = 260;
 /// The host in lower case, without port and trailing dot, an IPv6 address in brackets.
 ///
 /// The authority of an absolute-form target wins over `Host` (RFC 9112 section 3.2.2); in HTTP/2
-/// the two must agree (RFC 9113 section 8.3.1). Several `Host` fields, or one that is no host and port,
-/// are an error (RFC 9112 section 3.2), and so is none, except in HTTP/1.0.
+/// the two must agree (RFC 9113 section 8.3.1). Several `Host` fields, or one that is no host and
+/// port, are an error (RFC 9112 section 3.2), and so is none, except in HTTP/1.0.
 pub fn host<'a>(
     uri: &'a Uri,
     headers: &'a HeaderMap,
