@@ -94,7 +94,9 @@ async fn many_requests_share_a_connection() {
     let origin = Origin::named("one").await;
     let app = App::start(&all_to(&[origin.address], "")).await;
     let client = connect(app.address).await;
-    let requests = (0..300).map(|_| {
+    // After the first answer the client knows how many streams it may open at one time.
+    within(exchange(&client, request("/").body(()).unwrap(), None)).await.unwrap();
+    let requests = (1..300).map(|_| {
         let client = client.clone();
         tokio::spawn(async move {
             exchange(&client, request("/").body(()).unwrap(), None).await.unwrap().0
