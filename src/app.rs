@@ -4,8 +4,10 @@ use crate::admin::State;
 use crate::admin::listener::AdminListener;
 use crate::config::Diagnostic;
 use crate::config::FileSource;
+use crate::config::certificates::Certificates;
 use crate::config::reload::{Reloader, Status, StatusCell, empty_cell};
 use crate::config::root::DrainConfig;
+use crate::listener::http::Session;
 use crate::listener::set::ListenerSet;
 use crate::listener::worker::{self, Serve};
 use crate::proxy::Proxy;
@@ -81,6 +83,7 @@ impl Serve<Forwarding> for Serving {
         self: Rc<Self>,
         peer: SocketAddr,
         forwarding: Arc<Forwarding>,
+        session: Session,
     ) -> impl tower::Service<
         Request<Incoming>,
         Response = Response<
@@ -92,7 +95,11 @@ impl Serve<Forwarding> for Serving {
         Future: 'static,
     > + Clone
     + 'static {
-        Rc::clone(&self.0).service(Downstream::new(peer, forwarding))
+        let mut downstream = Downstream::new(peer, forwarding);
+        if session.secure {
+            downstream = downstream.secured(session.identity);
+        }
+        Rc::clone(&self.0).service(downstream)
     }
 
     async fn background(self: Rc<Self>) {
@@ -141,6 +148,7 @@ pub async fn bind(options: Options) -> Result<Bound, StartError> {
         status,
         listeners: ListenerSet::new(senders, metrics),
         admin,
+        certificates: Certificates::default(),
         seen: None,
         retired: Vec::new(),
         drain: DrainConfig::default(),
@@ -175,6 +183,7 @@ async fn run(
                 Some(Command::Stop(stop)) => break stop,
                 None => break Stop::Soon,
             },
+            () = reloader.certificates.changed() => reloader.reload_certificates().await,
             _ = forget.tick() => reloader.forget(),
         }
     };

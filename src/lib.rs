@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`base`] | what every layer may use: bodies, time, draining, typed units |
 //! | [`telemetry`] | metrics, counted per worker and summed when scraped |
+//! | [`tls`] | certificates, their names, and how a listener speaks TLS |
 //! | [`predicate`] | what can be asked of a request head; pure |
 //! | [`route`] | which route takes a request; pure |
 //! | [`split`] | which pool takes a request: override, arm, cohort, weights; pure |
@@ -30,4 +31,5 @@ pub mod proxy;
 pub mod route;
 pub mod split;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;

@@ -10,16 +10,25 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 /// Up to this many bytes, copying parts together costs less than the kernel's work for a vector.
 const FLATTEN_BYTES_MAX: usize = 1024;
 
-/// A TCP connection of which the beginning may have been read already.
+/// A client's connection of which the beginning may have been read already.
 #[derive(Debug)]
 pub struct Io {
-    stream: TokioIo<TcpStream>,
+    stream: Stream,
     read: Bytes,
     flow: Rc<Flow>,
+}
+
+/// What carries the bytes.
+#[derive(Debug)]
+enum Stream {
+    Plain(TokioIo<TcpStream>),
+    /// In a box, so that plain connections do not pay for its size.
+    Secure(Box<TokioIo<TlsStream<TcpStream>>>),
 }
 
 /// How writing to a connection goes, seen by who looks after it.
@@ -32,7 +41,22 @@ pub struct Flow {
 impl Io {
     /// Wraps a connected socket from which `read` was read.
     pub fn new(stream: TcpStream, read: Bytes, flow: Rc<Flow>) -> Self {
-        Self { stream: TokioIo::new(stream), read, flow }
+        Self { stream: Stream::Plain(TokioIo::new(stream)), read, flow }
+    }
+
+    /// Wraps a connection whose TLS handshake is done.
+    pub fn secure(stream: TlsStream<TcpStream>, flow: Rc<Flow>) -> Self {
+        let stream = Stream::Secure(Box::new(TokioIo::new(stream)));
+        Self { stream, read: Bytes::new(), flow }
+    }
+}
+
+impl Stream {
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Secure(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
     }
 }
 
@@ -97,7 +121,10 @@ impl Read for Io {
             buffer.put_slice(&self.read.split_to(length));
             return Poll::Ready(Ok(()));
         }
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Stream::Secure(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
     }
 }
 
@@ -107,7 +134,7 @@ impl Write for Io {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let written = self.stream.poll_write(cx, bytes);
         self.flow.note(&written);
         written
     }
@@ -118,8 +145,11 @@ impl Write for Io {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = match flatten(parts, &mut [0; FLATTEN_BYTES_MAX]) {
-            Some(flat) => Pin::new(&mut self.stream).poll_write(cx, flat),
-            None => Pin::new(&mut self.stream).poll_write_vectored(cx, parts),
+            Some(flat) => self.stream.poll_write(cx, flat),
+            None => match &mut self.stream {
+                Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+                Stream::Secure(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
+            },
         };
         self.flow.note(&written);
         written
@@ -130,11 +160,22 @@ impl Write for Io {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Secure(stream) => {
+                // What was taken may be held back until the peer takes it.
+                let flushed = Pin::new(stream).poll_flush(cx);
+                self.flow.note(&flushed);
+                flushed
+            }
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Secure(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 }
 

@@ -134,6 +134,11 @@ impl Problems {
         self.0.iter().any(|problem| problem.severity == Severity::Error)
     }
 
+    /// Takes in what was found elsewhere.
+    pub fn append(&mut self, mut found: Self) {
+        self.0.append(&mut found.0);
+    }
+
     /// All problems, in the order found.
     pub fn into_vec(self) -> Vec<Problem> {
         self.0

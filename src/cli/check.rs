@@ -2,7 +2,8 @@
 
 use super::Format;
 use super::output::{self, BAD_INPUT};
-use crate::base::problem::Severity;
+use crate::base::problem::{Problems, Severity};
+use crate::config::certificates;
 use crate::config::compile::compile;
 use crate::config::{Diagnostic, FileSource, render_json, render_text};
 use crate::telemetry::metrics::Metrics;
@@ -23,8 +24,8 @@ Examples:
   serin check staging.yaml production.yaml     # each on its own
   serin check --deny-warnings --format json serin.yaml | jq '.diagnostics[].message'
 
-Nothing is bound and nobody is asked: an address that is taken, or an endpoint that is down, is no
-mistake of the configuration.")]
+Certificate files are read. Nothing is bound and nobody is asked: an address that is taken, or an
+endpoint that is down, is no mistake of the configuration.")]
 pub struct Arguments {
     /// The configurations, each on its own: a file, or a folder whose *.yaml and *.yml are read as
     /// one document
@@ -66,7 +67,13 @@ fn check(path: &Path) -> Vec<Diagnostic> {
     let compiled = FileSource::new(path)
         .read()
         .and_then(|files| compile(&files, 1, &registry, &metrics))
-        .map(|compiled| compiled.warnings);
+        .map(|compiled| {
+            let mut problems = Problems::default();
+            certificates::load(&compiled.document, &compiled.config, &mut problems);
+            let mut diagnostics = compiled.document.diagnose(problems);
+            diagnostics.extend(compiled.warnings);
+            diagnostics
+        });
     compiled.unwrap_or_else(|diagnostics| diagnostics)
 }
 

@@ -1,5 +1,6 @@
 //! The only writer of the snapshot in use: reads each change and takes it in, or says why not.
 
+use super::certificates::{self, Certificates};
 use super::compile::{Compiled, apply_endpoints, compile, split_weights};
 use super::diagnostic::{Diagnostic, render_text};
 use super::source::{FileSource, RawFile, fingerprint};
@@ -68,6 +69,8 @@ pub struct Reloader<A> {
     pub(crate) status: StatusCell,
     pub(crate) listeners: ListenerSet<Forwarding>,
     pub(crate) admin: A,
+    /// What tells of certificate files that may have changed.
+    pub(crate) certificates: Certificates,
     /// What was read last, accepted or not.
     pub(crate) seen: Option<u64>,
     /// Snapshots out of use that a worker may still hold: dropped here and not on its thread.
@@ -119,14 +122,20 @@ impl<A: AdminSocket> Reloader<A> {
         let generation = self.cell.load().generation + 1;
         let (registry, metrics) = (Arc::clone(&self.registry), Arc::clone(&self.metrics));
         // Thousands of routes take a while; the admin API is answered meanwhile.
-        let compiling = move || compile(&files, generation, &registry, &metrics);
-        let compiled = match tokio::task::spawn_blocking(compiling).await {
+        let compiling = move || {
+            let compiled = compile(&files, generation, &registry, &metrics)?;
+            let mut problems = Problems::default();
+            let servers = certificates::load(&compiled.document, &compiled.config, &mut problems);
+            Ok::<_, Vec<Diagnostic>>((compiled, servers, problems))
+        };
+        let compiled = tokio::task::spawn_blocking(compiling).await;
+        let (compiled, servers, mut problems) = match compiled {
             Ok(compiled) => compiled?,
             Err(error) => return Err(vec![self.failed(&error.to_string())]),
         };
-        let mut problems = Problems::default();
         self.listeners.closed().await;
-        let plan = self.listeners.plan(&compiled.config.listeners, forwarding, &mut problems);
+        let listeners = &compiled.config.listeners;
+        let plan = self.listeners.plan(listeners, forwarding, &servers, &mut problems);
         let admin = &compiled.config.admin.address;
         let asked_for = admin.at != crate::base::problem::Location::default();
         if let Err(error) = self.admin.plan(admin.value, asked_for) {
@@ -150,6 +159,7 @@ impl<A: AdminSocket> Reloader<A> {
         self.retired.push(self.cell.swap(Arc::new(snapshot)));
         let timeout = config.drain.timeout.0;
         let removed = self.listeners.commit(plan, timeout);
+        self.certificates.watch(self.listeners.certificate_folders());
         self.admin.commit();
         self.drain = config.drain;
         self.metrics.in_use(generation, weights);
@@ -173,6 +183,11 @@ impl<A: AdminSocket> Reloader<A> {
             });
         }
         self.forget();
+    }
+
+    /// Takes certificate files that have changed into use, unless they are bad.
+    pub async fn reload_certificates(&mut self) {
+        self.listeners.reload_certificates().await;
     }
 
     /// Drops what no worker holds any more.

@@ -94,7 +94,7 @@ mod tests {
         let socket = tokio::net::TcpListener::from_std(socket).unwrap();
         let clients: Vec<_> = (0..CLIENTS).map(|_| TcpStream::connect(address).unwrap()).collect();
         let series = Arc::new(ListenerSeries::new("web", 1));
-        let settings = Settings { name: "web".into(), series, extension: Arc::new(()) };
+        let settings = Settings { name: "web".into(), series, extension: Arc::new(()), tls: None };
         let (stop, stopping) = drain::pair();
         stop.begin();
         let served = Cell::new(0);

@@ -153,7 +153,7 @@ impl Connection {
         self.finishing.get()
     }
 
-    fn tell(&self, order: Order) {
+    pub(super) fn tell(&self, order: Order) {
         if order == Order::Finish {
             self.finishing.set(true);
         }

@@ -1,9 +1,10 @@
 //! Serving HTTP on one accepted connection: what both versions have in common, and HTTP/1.1.
 
 use super::connections::{Busy, Connection, Entry, Order};
-use super::detect::{Protocol, detect};
+use super::detect::Protocol;
+use super::handshake::{Secure, open};
 use super::http2::{self, Panics};
-use crate::base::io::Io;
+use crate::tls::identity::Identity;
 use ::http::header::CONNECTION;
 use ::http::{HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -27,9 +28,23 @@ pub const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// The most header fields of a request; 431 beyond.
 pub const HEADERS_MAX: usize = 128;
 
+/// What a connection's beginning has shown of the client.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Session {
+    /// Whether TLS is spoken.
+    pub secure: bool,
+    /// The client, if it has shown a certificate.
+    pub identity: Option<Identity>,
+}
+
 /// Serves until the client leaves, the connection breaks, or it is told to end.
-pub(super) async fn serve<S, B>(mut stream: TcpStream, service: S, entry: &Entry, panics: &Panics)
-where
+pub(super) async fn serve<S, B>(
+    stream: TcpStream,
+    secure: Option<Secure<'_>>,
+    make: impl FnOnce(Session) -> S,
+    entry: &Entry,
+    panics: &Panics,
+) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + 'static,
     S::Future: 'static,
     B: Body + Unpin + 'static,
@@ -37,8 +52,8 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let known = &entry.connection;
-    let Some((read, protocol)) = detect(&mut stream, known).await else { return };
-    let io = Io::new(stream, read, Rc::clone(&known.flow));
+    let Some((io, protocol, session)) = open(stream, secure, known).await else { return };
+    let service = make(session);
     let connection = Rc::clone(known);
     let service = service_fn(move |request: Request<Incoming>| {
         let connection = Rc::clone(&connection);
@@ -174,7 +189,8 @@ mod tests {
         let service = tower::service_fn(async |_: Request<Incoming>| {
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
         });
-        let serving = spawn_local(async move { serve(stream, service, &entry, &panics()).await });
+        let serving =
+            spawn_local(async move { serve(stream, None, |_| service, &entry, &panics()).await });
         client.write_all(REQUEST).await.unwrap();
         let mut answer = [0; 1024];
         assert!(client.read(&mut answer).await.unwrap() > 0);
@@ -215,7 +231,8 @@ mod tests {
         let service = tower::service_fn(async |_: Request<Incoming>| {
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(vec![7; LENGTH]))))
         });
-        let serving = spawn_local(async move { serve(stream, service, &entry, &panics()).await });
+        let serving =
+            spawn_local(async move { serve(stream, None, |_| service, &entry, &panics()).await });
         client.write_all(REQUEST).await.unwrap();
         client.readable().await.unwrap();
         for _ in 0..looks {
@@ -272,7 +289,9 @@ mod tests {
                 Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
             });
             let serving =
-                spawn_local(async move { serve(stream, service, &entry, &panics()).await });
+                spawn_local(
+                    async move { serve(stream, None, |_| service, &entry, &panics()).await },
+                );
             let mut looks = 0;
             while !serving.is_finished() {
                 let _ = client.write_all(&REQUEST[looks..=looks]).await;

@@ -3,6 +3,7 @@
 pub mod accept;
 mod connections;
 mod detect;
+mod handshake;
 pub mod http;
 mod http2;
 pub mod set;
@@ -10,14 +11,17 @@ pub mod socket;
 pub mod worker;
 
 use crate::base::problem::Spanned;
-use crate::base::unsupported::Unsupported;
 use crate::predicate::Cidrs;
 use crate::telemetry::metrics::{Metric, Sink, Source};
 use crate::telemetry::shard::{Counter, Gauge, Shards};
+use crate::tls::{Server, ServerTlsConfig};
+use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A bound socket.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -34,9 +38,9 @@ pub struct ListenerConfig {
     /// The name to add to `Via` in both directions; without it no `Via` is added.
     #[serde(default)]
     pub via: Option<Spanned<String>>,
-    #[expect(missing_docs, reason = "refused")]
-    #[schemars(skip)]
-    pub tls: Option<Unsupported>,
+    /// TLS; without it, connections are plain.
+    #[serde(default)]
+    pub tls: Option<ServerTlsConfig>,
 }
 
 /// What a listener's connections need to know of it, as it was when they were accepted.
@@ -48,6 +52,8 @@ pub struct Settings<E> {
     pub series: Arc<ListenerSeries>,
     /// What the served side wants to know, unknown to this module.
     pub extension: Arc<E>,
+    /// What TLS handshakes use; connections are plain without it.
+    pub tls: Option<Arc<Server>>,
 }
 
 impl<E> Clone for Settings<E> {
@@ -56,6 +62,7 @@ impl<E> Clone for Settings<E> {
             name: Arc::clone(&self.name),
             series: Arc::clone(&self.series),
             extension: Arc::clone(&self.extension),
+            tls: self.tls.clone(),
         }
     }
 }
@@ -65,6 +72,10 @@ impl<E> Clone for Settings<E> {
 pub struct ListenerSeries {
     name: Arc<str>,
     shards: Shards<ListenerShard>,
+    /// New certificate files that were taken into use, and those that were not.
+    certificate_reloads: [AtomicU64; 2],
+    /// The certificates in use and when they expire.
+    expiries: Mutex<BTreeMap<String, u64>>,
 }
 
 /// One worker's part of a [`ListenerSeries`].
@@ -73,12 +84,30 @@ struct ListenerShard {
     open: Gauge,
     accepted: Counter,
     accept_errors: Counter,
+    handshake_failures: Counter,
 }
 
 impl ListenerSeries {
     /// Nothing counted yet.
     pub fn new(name: &str, workers: usize) -> Self {
-        Self { name: name.into(), shards: Shards::new(workers) }
+        Self {
+            name: name.into(),
+            shards: Shards::new(workers),
+            certificate_reloads: Default::default(),
+            expiries: Mutex::default(),
+        }
+    }
+
+    /// Notes the certificates that are in use now.
+    fn certified(&self, tls: Option<&Arc<Server>>) {
+        let expiries = tls.map(|tls| tls.expiries()).unwrap_or_default();
+        *self.expiries.lock() = expiries.into_iter().collect();
+    }
+
+    /// Counts new certificate files, by whether they are in use.
+    fn certificates_read(&self, accepted: bool) {
+        let [good, bad] = &self.certificate_reloads;
+        if accepted { good } else { bad }.fetch_add(1, Relaxed);
     }
 }
 
@@ -90,5 +119,18 @@ impl Source for ListenerSeries {
         sink.integer(Metric::DownstreamConnections, &[&self.name], open);
         sink.count(Metric::DownstreamConnectionsTotal, &[&self.name], accepted);
         sink.count(Metric::AcceptErrors, &[&self.name], errors);
+        let expiries = self.expiries.lock();
+        if expiries.is_empty() {
+            return;
+        }
+        let failures = self.shards.iter().map(|shard| shard.handshake_failures.value()).sum();
+        sink.count(Metric::HandshakeFailures, &[&self.name], failures);
+        for (label, counter) in ["accepted", "rejected"].iter().zip(&self.certificate_reloads) {
+            sink.count(Metric::CertificateReloads, &[&self.name, label], counter.load(Relaxed));
+        }
+        for (certificate, time) in &*expiries {
+            let time = i64::try_from(*time).unwrap_or(i64::MAX);
+            sink.integer(Metric::CertificateExpiry, &[&self.name, certificate], time);
+        }
     }
 }

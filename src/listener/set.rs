@@ -5,9 +5,11 @@ use super::worker::Command;
 use super::{ListenerConfig, ListenerSeries, Settings};
 use crate::base::problem::Problems;
 use crate::telemetry::metrics::Metrics;
+use crate::tls::Server;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -43,6 +45,7 @@ struct Wanted<E> {
     name: String,
     configured: SocketAddr,
     extension: Arc<E>,
+    tls: Option<Arc<Server>>,
     /// New sockets; none for an address that is in use already.
     sockets: Vec<TcpListener>,
 }
@@ -71,11 +74,13 @@ impl<E: Send + Sync + 'static> ListenerSet<E> {
         }
     }
 
-    /// Binds what is new. An address that can not be bound is a problem at its place.
+    /// Binds what is new. An address that can not be bound is a problem at its place. `servers` are
+    /// those of the listeners with TLS, by their names.
     pub fn plan(
         &self,
         configs: &[ListenerConfig],
         extension: impl Fn(&ListenerConfig) -> E,
+        servers: &HashMap<String, Arc<Server>>,
         problems: &mut Problems,
     ) -> Plan<E> {
         let mut wanted = Vec::with_capacity(configs.len());
@@ -96,6 +101,7 @@ impl<E: Send + Sync + 'static> ListenerSet<E> {
                 name: config.name.value.clone(),
                 configured,
                 extension: Arc::new(extension(config)),
+                tls: servers.get(&config.name.value).map(Arc::clone),
                 sockets,
             });
         }
@@ -109,10 +115,16 @@ impl<E: Send + Sync + 'static> ListenerSet<E> {
         for wanted in plan.wanted {
             let old = self.listening.remove(&wanted.configured);
             let series = self.series(&wanted.name);
-            let settings =
-                Settings { name: wanted.name.into(), series, extension: wanted.extension };
+            let (extension, tls) = (wanted.extension, wanted.tls);
+            series.certified(tls.as_ref());
+            let settings = Settings { name: wanted.name.into(), series, extension, tls };
             let listening = match old {
                 Some(old) => {
+                    let before = old.settings.load();
+                    if let (Some(new), Some(before)) = (&settings.tls, &before.tls) {
+                        new.resume(before);
+                    }
+                    drop(before);
                     old.settings.store(Arc::new(settings));
                     old
                 }
@@ -122,6 +134,43 @@ impl<E: Send + Sync + 'static> ListenerSet<E> {
         }
         let gone = std::mem::replace(&mut self.listening, kept);
         self.unlisten(gone, timeout)
+    }
+
+    /// Reads the certificate files of all listeners again and takes those that have changed into
+    /// use, for connections to come; bad ones are told of, and the ones before stay in use.
+    pub async fn reload_certificates(&self) {
+        for listening in self.listening.values() {
+            let settings = listening.settings.load_full();
+            let Some(tls) = settings.tls.as_ref().map(Arc::clone) else { continue };
+            let read = tokio::task::spawn_blocking(move || tls.reload());
+            match read.await {
+                Ok(None) | Err(_) => {}
+                Ok(Some(Ok(()))) => {
+                    settings.series.certified(settings.tls.as_ref());
+                    settings.series.certificates_read(true);
+                    tracing::info!(listener = %settings.name, "new certificates in use");
+                }
+                Ok(Some(Err(faults))) => {
+                    settings.series.certificates_read(false);
+                    tracing::error!(
+                        listener = %settings.name,
+                        "the new certificates were rejected, the ones before stay in use: {}",
+                        faults.join("; ")
+                    );
+                }
+            }
+        }
+    }
+
+    /// The folders with certificate files, which are to be watched.
+    pub fn certificate_folders(&self) -> Vec<PathBuf> {
+        let settings = self.listening.values().map(|listening| listening.settings.load_full());
+        let servers = settings.filter_map(|settings| settings.tls.clone());
+        let mut folders: Vec<_> =
+            servers.flat_map(|tls| tls.folders().collect::<Vec<_>>()).collect();
+        folders.sort();
+        folders.dedup();
+        folders
     }
 
     /// Stops accepting everywhere and drains all connections.

@@ -1,6 +1,8 @@
 //! A data-plane worker: a thread with a runtime, sockets and connections of its own.
 
 use super::connections::Connections;
+use super::handshake::Secure;
+use super::http::Session;
 use super::http2::Panics;
 use super::{Settings, accept, http};
 use crate::base::drain::{self, Drain};
@@ -52,6 +54,7 @@ pub trait Serve<E>: 'static {
         self: Rc<Self>,
         peer: SocketAddr,
         extension: Arc<E>,
+        session: Session,
     ) -> impl tower::Service<
         Request<Incoming>,
         Response = Response<
@@ -160,12 +163,16 @@ where
     let (serve, metrics) = (Rc::clone(serve), Arc::clone(metrics));
     let accepting = accept::accept(socket, settings, worker, stopping, {
         move |stream, peer, settings: Arc<Settings<E>>| {
-            let service = Rc::clone(&serve).connection(peer, Arc::clone(&settings.extension));
+            let (serve, extension) = (Rc::clone(&serve), Arc::clone(&settings.extension));
+            let make = move |session| serve.connection(peer, extension, session);
             let (metrics, entry) = (Arc::clone(&metrics), opened.open(draining.clone()));
             accept::shard(&settings, worker).open.add(1);
             tokio::task::spawn_local(async move {
                 let panics = Panics { metrics, worker };
-                let serving = http::serve(stream, service, &entry, &panics);
+                let failures = &accept::shard(&settings, worker).handshake_failures;
+                let secure = settings.tls.as_ref();
+                let secure = secure.map(|tls| Secure { config: tls.config(), failures });
+                let serving = http::serve(stream, secure, make, &entry, &panics);
                 panics.catch(serving).await;
                 accept::shard(&settings, worker).open.add(-1);
             });

@@ -95,7 +95,7 @@ pub async fn deliver(
             headers: &parts.headers,
             client: downstream.client(&parts.headers),
             peer: downstream.peer,
-            certificate_names: &[],
+            certificate_names: &downstream.certificate_names,
         };
         decide(snapshot, &head, &|pool| snapshot.is_usable(pool), Some(proxy.random()))
     });

@@ -1,6 +1,7 @@
 //! What is known of the client's connection, and through trusted proxies of the client behind it.
 
 use crate::predicate::Cidrs;
+use crate::tls::identity::Identity;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -26,6 +27,12 @@ pub struct Downstream {
     pub peer_text: HeaderValue,
     /// Whether the peer's forwarded fields count.
     pub trusted: bool,
+    /// Whether TLS is spoken with the peer.
+    pub secure: bool,
+    /// The names in the peer's verified certificate.
+    pub certificate_names: Vec<String>,
+    /// What is told of that certificate.
+    pub certificate: Option<HeaderValue>,
     /// The listener's settings when the connection was accepted.
     pub forwarding: Arc<Forwarding>,
 }
@@ -37,7 +44,26 @@ impl Downstream {
         let peer_text = HeaderValue::from_str(&peer.to_string())
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let trusted = forwarding.trusted_proxies.contains(peer);
-        Self { peer, peer_text, trusted, forwarding }
+        Self {
+            peer,
+            peer_text,
+            trusted,
+            secure: false,
+            certificate_names: Vec::new(),
+            certificate: None,
+            forwarding,
+        }
+    }
+
+    /// The same over TLS, with what the peer's certificate says if it has shown one.
+    #[must_use]
+    pub fn secured(mut self, identity: Option<Identity>) -> Self {
+        self.secure = true;
+        if let Some(identity) = identity {
+            self.certificate = HeaderValue::from_str(&identity.forwarded).ok();
+            self.certificate_names = identity.names;
+        }
+        self
     }
 
     /// The client: the peer, or behind trusted proxies the right-most address of

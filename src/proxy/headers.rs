@@ -13,11 +13,12 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 /// What else is said of the client or of what it asked, and what we have nothing to say of.
 static SAID_BY_OTHERS: [HeaderName; 6] = [
     FORWARDED,
     HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("x-forwarded-client-cert"),
+    CLIENT_CERT,
     HeaderName::from_static("x-forwarded-port"),
     HeaderName::from_static("x-forwarded-prefix"),
     HeaderName::from_static("x-forwarded-server"),
@@ -90,11 +91,15 @@ fn join_cookies(headers: &mut HeaderMap) {
 /// Says who the client is; what an untrusted peer says of that is replaced.
 fn forward(headers: &mut HeaderMap, downstream: &Downstream) {
     let host = headers.get(HOST).cloned();
+    let proto = HeaderValue::from_static(if downstream.secure { "https" } else { "http" });
     if downstream.trusted {
+        if let Some(certificate) = &downstream.certificate {
+            headers.insert(CLIENT_CERT, certificate.clone());
+        }
         let chain = chain(headers, downstream);
         headers.insert(FORWARDED_FOR, chain);
         if !headers.contains_key(&FORWARDED_PROTO) {
-            headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+            headers.insert(FORWARDED_PROTO, proto);
         }
         if let Some(host) = host.filter(|_| !headers.contains_key(&FORWARDED_HOST)) {
             headers.insert(FORWARDED_HOST, host);
@@ -105,7 +110,10 @@ fn forward(headers: &mut HeaderMap, downstream: &Downstream) {
         headers.remove(name);
     }
     headers.insert(FORWARDED_FOR, downstream.peer_text.clone());
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static("http"));
+    headers.insert(FORWARDED_PROTO, proto);
+    if let Some(certificate) = &downstream.certificate {
+        headers.insert(CLIENT_CERT, certificate.clone());
+    }
     match host {
         Some(host) => drop(headers.insert(FORWARDED_HOST, host)),
         None => drop(headers.remove(FORWARDED_HOST)),

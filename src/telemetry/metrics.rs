@@ -65,6 +65,12 @@ metrics! {
         "Client connections accepted.";
     AcceptErrors COUNTER "serin_accept_errors_total" ["listener"]
         "Connections that could not be accepted, for want of file descriptors for example.";
+    HandshakeFailures COUNTER "serin_tls_handshake_failures_total" ["listener"]
+        "TLS handshakes with clients that failed or took too long.";
+    CertificateReloads COUNTER "serin_certificate_reloads_total" ["listener" "result"]
+        "Certificate files that have changed, by what became of them.";
+    CertificateExpiry GAUGE "serin_certificate_expiry_timestamp_seconds" ["listener" "name"]
+        "When a certificate in use expires, in seconds since the Unix epoch.";
     Panics COUNTER "serin_panics_total" []
         "Connections ended by a bug; anything but 0 deserves a report.";
     ConfigGeneration GAUGE "serin_config_generation" []

@@ -25,3 +25,4 @@ mod routing;
 mod semantics;
 mod support;
 mod timeouts;
+mod tls;

@@ -1,0 +1,89 @@
+//! The beginning of a connection: TLS if the listener speaks it, and the choice of the protocol.
+
+use super::connections::{Connection, Order};
+use super::detect::{Protocol, detect};
+use super::http::Session;
+use crate::base::io::Io;
+use crate::telemetry::shard::Counter;
+use crate::tls::identity::Identity;
+use rustls::ServerConfig;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// How long a TLS handshake may take.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a TLS handshake needs.
+#[derive(Debug)]
+pub(super) struct Secure<'a> {
+    /// The listener's certificates and so on, as they are now.
+    pub(super) config: Arc<ServerConfig>,
+    /// Where handshakes that fail are counted.
+    pub(super) failures: &'a Counter,
+}
+
+/// Brings a connection to where requests can be read. Nothing if it ends before, or is told to.
+pub(super) async fn open(
+    mut stream: TcpStream,
+    secure: Option<Secure<'_>>,
+    known: &Connection,
+) -> Option<(Io, Protocol, Session)> {
+    let Some(secure) = secure else {
+        let (read, protocol) = detect(&mut stream, known).await?;
+        let io = Io::new(stream, read, Rc::clone(&known.flow));
+        return Some((io, protocol, Session::default()));
+    };
+    // In a box, because its state is large and gone when the first request comes.
+    let stream = Box::pin(handshake(stream, secure, known)).await?;
+    let (_, connection) = stream.get_ref();
+    let protocol = match connection.alpn_protocol() {
+        Some(b"h2") => Protocol::Http2,
+        _ => Protocol::Http1,
+    };
+    let certificate = connection.peer_certificates().and_then(<[_]>::first);
+    let identity = certificate.map(|certificate| Identity::new(certificate));
+    let io = Io::secure(stream, Rc::clone(&known.flow));
+    Some((io, protocol, Session { secure: true, identity }))
+}
+
+/// Does the TLS handshake. A connection that is told to finish still may, so that a client which
+/// was accepted is not left with half of it.
+async fn handshake(
+    stream: TcpStream,
+    secure: Secure<'_>,
+    known: &Connection,
+) -> Option<TlsStream<TcpStream>> {
+    let mut accepting = TlsAcceptor::from(secure.config).accept(stream);
+    let mut finish = false;
+    let done = tokio::time::timeout(
+        HANDSHAKE_TIMEOUT,
+        poll_fn(|cx| {
+            known.wake(cx.waker());
+            match known.order() {
+                Some(Order::Finish) => finish = true,
+                Some(Order::Close) => return Poll::Ready(None),
+                // It has a time limit of its own.
+                Some(Order::CloseIdle) | None => {}
+            }
+            Pin::new(&mut accepting).poll(cx).map(Some)
+        }),
+    );
+    let done = done.await.unwrap_or_else(|_| Some(Err(io::ErrorKind::TimedOut.into())));
+    if finish {
+        known.tell(Order::Finish);
+    }
+    done?
+        .inspect_err(|error| {
+            secure.failures.increment();
+            tracing::debug!(%error, "TLS handshake");
+        })
+        .ok()
+}

@@ -1,0 +1,15 @@
+//! TLS: certificates, their names, and what a listener needs to speak it.
+
+pub mod certificates;
+pub mod identity;
+pub mod server;
+
+pub use server::{Server, ServerTlsConfig};
+
+use rustls::crypto::CryptoProvider;
+use std::sync::Arc;
+
+/// The cryptography that is used everywhere, named in one place.
+pub fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
