@@ -13,6 +13,7 @@ pub(super) struct Connections {
     open: RefCell<HashMap<u64, Rc<Connection>>>,
     next: Cell<u64>,
     draining: Cell<bool>,
+    leaving: Cell<bool>,
 }
 
 /// What is known of a connection, and what it is told.
@@ -61,6 +62,12 @@ impl Connections {
         }
         self.open.borrow_mut().insert(number, Rc::clone(&connection));
         Entry { connections: Rc::clone(self), number, connection, _draining: draining }
+    }
+
+    /// From now on each response asks the client to go elsewhere: a connection that closes by
+    /// itself may cross the client's next request.
+    pub(super) fn leave(&self) {
+        self.leaving.set(true);
     }
 
     /// Tells all to finish, those too that are still to come.
@@ -119,6 +126,13 @@ impl Connection {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
+    }
+}
+
+impl Entry {
+    /// Whether the client is to be asked to go elsewhere.
+    pub(super) fn leaving(&self) -> bool {
+        self.connections.leaving.get()
     }
 }
 

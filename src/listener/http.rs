@@ -2,7 +2,8 @@
 
 use super::connections::{Busy, Entry, Order};
 use crate::base::io::Io;
-use ::http::{Request, Response};
+use ::http::header::CONNECTION;
+use ::http::{HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -36,7 +37,10 @@ where
         // The service is a function, which is always ready.
         let response = service.clone().call(request);
         async move {
-            let response = response.await?;
+            let mut response = response.await?;
+            if entry.leaving() {
+                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             Ok::<_, Infallible>(response.map(|body| Counted { body, _busy: busy }))
         }
     });
