@@ -391,7 +391,7 @@ fn the_demo_follows_its_file_and_never_overwrites_it() {
     let path = folder.path().join("serin-demo.yaml");
     let mut demo = Running::start(&["demo"], folder.path());
     let proxy = address(&demo.line(&["  proxy "]));
-    let edit = demo.line(&["sed -i '/name: everyone/"]);
+    let edit = demo.line(&["sed -i.bak '/name: everyone/"]);
     demo.line(&["Ctrl-C ends the demo"]);
     let ask = |fields: &str| get(proxy, "/", fields);
     assert!(ask("cookie: beta=1\r\n").contains("x-version: v2\r\n"));
