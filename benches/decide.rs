@@ -16,6 +16,10 @@ use std::hint::black_box;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Half of the routes differ by host, half by path; each splits 90/10.
 fn snapshot(routes: usize, extra: &str) -> Snapshot {
     let mut text = String::from(

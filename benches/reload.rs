@@ -10,6 +10,10 @@ use serin::upstream::registry::Registry;
 use std::fmt::Write;
 use std::sync::Arc;
 
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn document(routes: usize) -> [RawFile; 1] {
     let mut text = String::from(
         "listeners: [{ name: web, address: 127.0.0.1:0 }]\n\

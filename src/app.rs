@@ -178,6 +178,8 @@ async fn run(
             _ = forget.tick() => reloader.forget(),
         }
     };
+    // Whoever asks for a reload from now on is told that there is none.
+    drop(commands);
     state.draining.store(true, Ordering::Relaxed);
     let (delay, timeout) = reloader.drain();
     if stop == Stop::Gracefully && !delay.is_zero() {

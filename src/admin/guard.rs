@@ -17,7 +17,7 @@ pub(super) fn check<B>(request: &Request<B>, loopback: bool) -> Result<(), Refus
     const BAD: Refusal = (StatusCode::BAD_REQUEST, "the Host field is missing, repeated or wrong");
     let (uri, headers) = (request.uri(), request.headers());
     let field = only(headers, &HOST).and_then(|field| field.to_str().ok()).ok_or(BAD)?;
-    let host = authority::host(uri, headers, true).map_err(|_| BAD)?;
+    let host = authority::host(uri, headers, http::Version::HTTP_11).map_err(|_| BAD)?;
     if loopback && !is_loopback(&host) {
         let text = "this listener is on loopback: ask for localhost or a loopback address";
         return Err((StatusCode::FORBIDDEN, text));

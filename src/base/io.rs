@@ -1,9 +1,12 @@
 //! The socket as hyper sees it: small writes go out in one piece, large ones without a copy.
 
+use bytes::Bytes;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
@@ -11,14 +14,44 @@ use tokio::net::TcpStream;
 /// Up to this many bytes, copying parts together costs less than the kernel's work for a vector.
 const FLATTEN_BYTES_MAX: usize = 1024;
 
-/// A TCP connection.
+/// A TCP connection of which the beginning may have been read already.
 #[derive(Debug)]
-pub struct Io(TokioIo<TcpStream>);
+pub struct Io {
+    stream: TokioIo<TcpStream>,
+    read: Bytes,
+    flow: Rc<Flow>,
+}
+
+/// How writing to a connection goes, seen by who looks after it.
+#[derive(Debug, Default)]
+pub struct Flow {
+    blocked: Cell<bool>,
+    moved: Cell<bool>,
+}
 
 impl Io {
-    /// Wraps a connected socket.
-    pub fn new(stream: TcpStream) -> Self {
-        Self(TokioIo::new(stream))
+    /// Wraps a connected socket from which `read` was read.
+    pub fn new(stream: TcpStream, read: Bytes, flow: Rc<Flow>) -> Self {
+        Self { stream: TokioIo::new(stream), read, flow }
+    }
+}
+
+impl Flow {
+    /// Whether something is to be written that the peer does not take yet.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.get()
+    }
+
+    /// Whether anything was written since this was last asked.
+    pub fn take_moved(&self) -> bool {
+        self.moved.take()
+    }
+
+    fn note<T>(&self, written: &Poll<T>) {
+        self.blocked.set(written.is_pending());
+        if written.is_ready() {
+            self.moved.set(true);
+        }
     }
 }
 
@@ -57,9 +90,14 @@ impl Read for Io {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
+        mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buffer)
+        if !self.read.is_empty() {
+            let length = self.read.len().min(buffer.remaining());
+            buffer.put_slice(&self.read.split_to(length));
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
@@ -69,7 +107,9 @@ impl Write for Io {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.flow.note(&written);
+        written
     }
 
     fn poll_write_vectored(
@@ -77,10 +117,12 @@ impl Write for Io {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match flatten(parts, &mut [0; FLATTEN_BYTES_MAX]) {
-            Some(flat) => Pin::new(&mut self.0).poll_write(cx, flat),
-            None => Pin::new(&mut self.0).poll_write_vectored(cx, parts),
-        }
+        let written = match flatten(parts, &mut [0; FLATTEN_BYTES_MAX]) {
+            Some(flat) => Pin::new(&mut self.stream).poll_write(cx, flat),
+            None => Pin::new(&mut self.stream).poll_write_vectored(cx, parts),
+        };
+        self.flow.note(&written);
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -88,11 +130,11 @@ impl Write for Io {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Accepting connections, and going on after running out of file descriptors.
 
+use super::socket::BACKLOG;
 use super::{ListenerShard, Settings};
 use crate::base::drain::Draining;
 use crate::telemetry::shard::WorkerIndex;
@@ -52,9 +53,15 @@ pub(super) async fn accept<E>(
             },
         }
     }
-    // These clients are connected already; closing the socket would reset them.
-    while let Some(Ok((stream, peer))) = futures_util::FutureExt::now_or_never(socket.accept()) {
-        accepted(stream, peer);
+    // These clients are connected already; closing the socket would reset them. The kernel is asked
+    // directly, because the runtime may not have noticed them yet and hands out so many at a time.
+    let Ok(socket) = socket.into_std() else { return };
+    for (stream, peer) in std::iter::from_fn(|| socket.accept().ok()).take(BACKLOG) {
+        let wrapped = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        match wrapped {
+            Ok(stream) => accepted(stream, peer),
+            Err(error) => tracing::debug!(%error, "can not serve a connection"),
+        }
     }
 }
 
@@ -72,4 +79,36 @@ fn is_of_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionRefused
             | io::ErrorKind::Interrupted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::accept;
+    use crate::base::drain;
+    use crate::listener::{ListenerSeries, Settings, socket};
+    use crate::telemetry::shard::WorkerIndex;
+    use arc_swap::ArcSwap;
+    use std::cell::Cell;
+    use std::net::TcpStream;
+    use std::sync::Arc;
+
+    #[tokio::test]
+    async fn clients_that_the_kernel_has_accepted_are_served_when_accepting_ends() {
+        const CLIENTS: usize = 300;
+        let socket = socket::bind(([127, 0, 0, 1], 0).into(), 1).unwrap().remove(0);
+        let address = socket.local_addr().unwrap();
+        let socket = tokio::net::TcpListener::from_std(socket).unwrap();
+        let clients: Vec<_> = (0..CLIENTS).map(|_| TcpStream::connect(address).unwrap()).collect();
+        let series = Arc::new(ListenerSeries::new("web", 1));
+        let settings = Settings { name: "web".into(), series, extension: Arc::new(()) };
+        let (stop, stopping) = drain::pair();
+        stop.begin();
+        let served = Cell::new(0);
+        let settings = Arc::new(ArcSwap::from_pointee(settings));
+        accept(socket, settings, WorkerIndex(0), stopping, |_, _, _| {
+            served.set(served.get() + 1);
+        })
+        .await;
+        assert_eq!(served.get(), clients.len());
+    }
 }

@@ -2,10 +2,15 @@
 
 use super::http::HEAD_TIMEOUT;
 use crate::base::drain::Draining;
+use crate::base::io::Flow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::task::Waker;
+
+/// How often in a row a connection may be found with nothing written although there was something
+/// to write: five to seven minutes, as [`HEAD_TIMEOUT`] is the pace.
+pub(super) const STUCK_LOOKS_MAX: u8 = 5;
 
 /// The open connections. A timer and a drain signal for each would be paid on every request.
 #[derive(Debug, Default)]
@@ -23,7 +28,13 @@ pub(super) struct Connection {
     busy: Cell<u32>,
     /// Whether a request came since the connections were last looked through.
     moved: Cell<bool>,
+    /// How writing to the client goes.
+    pub(super) flow: Rc<Flow>,
+    /// How often in a row the client was found not to take what there is to write.
+    stuck: Cell<u8>,
     order: Cell<Option<Order>>,
+    /// Whether it ends with the response that is next.
+    finishing: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -32,6 +43,8 @@ pub(super) struct Connection {
 pub(super) enum Order {
     /// Answer what is being served, then close.
     Finish,
+    /// Close unless a request is being served.
+    CloseIdle,
     /// Close at once.
     Close,
 }
@@ -57,8 +70,9 @@ impl Connections {
         self.next.set(number + 1);
         let connection = Rc::new(Connection::default());
         connection.moved.set(true);
+        connection.finishing.set(self.leaving.get());
         if self.draining.get() {
-            connection.order.set(Some(Order::Finish));
+            connection.tell(Order::Finish);
         }
         self.open.borrow_mut().insert(number, Rc::clone(&connection));
         Entry { connections: Rc::clone(self), number, connection, _draining: draining }
@@ -68,6 +82,9 @@ impl Connections {
     /// itself may cross the client's next request.
     pub(super) fn leave(&self) {
         self.leaving.set(true);
+        for connection in self.open.borrow().values() {
+            connection.finishing.set(true);
+        }
     }
 
     /// Tells all to finish, those too that are still to come.
@@ -91,10 +108,19 @@ impl Connections {
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
-            for connection in self.open.borrow().values() {
-                if !connection.moved.replace(false) && connection.busy.get() == 0 {
-                    connection.tell(Order::Close);
-                }
+            self.close_idle();
+        }
+    }
+
+    /// Closes the connections that no request was served on since the last time, and those whose
+    /// clients have taken nothing for long.
+    pub(super) fn close_idle(&self) {
+        for connection in self.open.borrow().values() {
+            let moved = connection.moved.replace(false);
+            if connection.is_stuck() {
+                connection.tell(Order::Close);
+            } else if !moved && !connection.is_busy() {
+                connection.tell(Order::CloseIdle);
             }
         }
     }
@@ -105,6 +131,18 @@ impl Connection {
     pub(super) fn begin(self: &Rc<Self>) -> Busy {
         self.busy.set(self.busy.get() + 1);
         Busy(Rc::clone(self))
+    }
+
+    /// Whether a request is being served, or its response not written to its end yet.
+    pub(super) fn is_busy(&self) -> bool {
+        self.busy.get() > 0 || self.flow.is_blocked()
+    }
+
+    /// Looks whether the client takes what there is to write; says whether it has not for long.
+    fn is_stuck(&self) -> bool {
+        let stuck = self.flow.is_blocked() && !self.flow.take_moved();
+        self.stuck.set(if stuck { self.stuck.get().saturating_add(1) } else { 0 });
+        self.stuck.get() > STUCK_LOOKS_MAX
     }
 
     /// What it was told since it last asked.
@@ -121,18 +159,19 @@ impl Connection {
         }
     }
 
+    /// Whether no request is served after the one that is.
+    pub(super) fn is_finishing(&self) -> bool {
+        self.finishing.get()
+    }
+
     fn tell(&self, order: Order) {
+        if order == Order::Finish {
+            self.finishing.set(true);
+        }
         self.order.set(Some(order));
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake_by_ref();
         }
-    }
-}
-
-impl Entry {
-    /// Whether the client is to be asked to go elsewhere.
-    pub(super) fn leaving(&self) -> bool {
-        self.connections.leaving.get()
     }
 }
 

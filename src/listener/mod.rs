@@ -2,7 +2,9 @@
 
 pub mod accept;
 mod connections;
+mod detect;
 pub mod http;
+mod http2;
 pub mod set;
 pub mod socket;
 pub mod worker;

@@ -8,7 +8,7 @@ use crate::telemetry::metrics::Metrics;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,6 +19,8 @@ pub struct ListenerSet<E> {
     metrics: Arc<Metrics>,
     /// By the address as configured, so that port 0 keeps the port that it got.
     listening: HashMap<SocketAddr, Listening<E>>,
+    /// What is counted under each name, by connections that are drained too.
+    series: HashMap<String, Weak<ListenerSeries>>,
     /// The sockets that the workers have yet to close.
     closing: Vec<oneshot::Receiver<()>>,
 }
@@ -56,7 +58,8 @@ pub struct Removed {
 impl<E: Send + Sync + 'static> ListenerSet<E> {
     /// No listeners yet.
     pub fn new(workers: Vec<mpsc::UnboundedSender<Command<E>>>, metrics: Arc<Metrics>) -> Self {
-        Self { workers, metrics, listening: HashMap::new(), closing: Vec::new() }
+        let (listening, series) = (HashMap::new(), HashMap::new());
+        Self { workers, metrics, listening, series, closing: Vec::new() }
     }
 
     /// Waits until the sockets that earlier changes took away are closed, so that their addresses
@@ -105,12 +108,7 @@ impl<E: Send + Sync + 'static> ListenerSet<E> {
         let mut kept = HashMap::new();
         for wanted in plan.wanted {
             let old = self.listening.remove(&wanted.configured);
-            let series = match &old {
-                Some(old) if *old.settings.load().name == *wanted.name => {
-                    Arc::clone(&old.settings.load().series)
-                }
-                _ => self.series(&wanted.name),
-            };
+            let series = self.series(&wanted.name);
             let settings =
                 Settings { name: wanted.name.into(), series, extension: wanted.extension };
             let listening = match old {
@@ -145,9 +143,15 @@ impl<E: Send + Sync + 'static> ListenerSet<E> {
         listening.map(|one| (Arc::clone(&one.settings.load().name), one.address)).collect()
     }
 
-    fn series(&self, name: &str) -> Arc<ListenerSeries> {
+    /// The series of this name if anybody still counts into it, so that none is shown twice.
+    fn series(&mut self, name: &str) -> Arc<ListenerSeries> {
+        if let Some(series) = self.series.get(name).and_then(Weak::upgrade) {
+            return series;
+        }
+        self.series.retain(|_, series| series.strong_count() > 0);
         let series = Arc::new(ListenerSeries::new(name, self.workers.len()));
         self.metrics.add_source(&series);
+        self.series.insert(name.to_owned(), Arc::downgrade(&series));
         series
     }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 /// Connections that the kernel holds for us until they are accepted, per worker.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: usize = 4096;
 
 /// Binds a socket per worker. An address that anybody else listens on is an error, although the
 /// workers share it among themselves.
@@ -34,7 +34,7 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
         socket.set_only_v6(false)?;
     }
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
+    socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
     Ok(socket.into())
 }
 

@@ -1,19 +1,18 @@
 //! A data-plane worker: a thread with a runtime, sockets and connections of its own.
 
 use super::connections::Connections;
+use super::http2::Panics;
 use super::{Settings, accept, http};
 use crate::base::drain::{self, Drain};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::shard::WorkerIndex;
 use ::http::{Request, Response};
 use arc_swap::ArcSwap;
-use futures_util::FutureExt;
 use hyper::body::Incoming;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -129,6 +128,8 @@ async fn run<E, S>(
                     // Accepting ends first, so that no connection is missed.
                     let stopped = gone.stop.finish(timeout).await;
                     let _ = closed.send(());
+                    // Lets the runtime take note of requests that have come on idle connections.
+                    tokio::task::yield_now().await;
                     gone.connections.finish();
                     let finished = gone.drain.finish(timeout).await;
                     // Those whose time is up are cut off.
@@ -166,11 +167,9 @@ where
             let (metrics, entry) = (Arc::clone(&metrics), opened.open(draining.clone()));
             accept::shard(&settings, worker).open.add(1);
             tokio::task::spawn_local(async move {
-                let serving = http::serve(stream, service, &entry);
-                // A bug in one request must not take the worker down.
-                if AssertUnwindSafe(serving).catch_unwind().await.is_err() {
-                    metrics.panicked(worker);
-                }
+                let panics = Panics { metrics, worker };
+                let serving = http::serve(stream, service, &entry, &panics);
+                panics.catch(serving).await;
                 accept::shard(&settings, worker).open.add(-1);
             });
         }

@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use http::header::HOST;
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Uri, Version};
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 use std::str::from_utf8;
@@ -10,14 +10,15 @@ use std::str::from_utf8;
 /// The longest host that is looked at (RFC 1035 section 2.3.4, with room for a port).
 const HOST_BYTES_MAX: usize = 260;
 
-/// The host in lower case, without port and trailing dot, an IPv6 address in brackets. The
-/// authority of an absolute-form target wins over `Host` (RFC 9112 section 3.2.2); several `Host`
-/// fields, or one that is no host and port, are an error (section 3.2), and so is none unless
-/// `required` is false (HTTP/1.0).
+/// The host in lower case, without port and trailing dot, an IPv6 address in brackets.
+///
+/// The authority of an absolute-form target wins over `Host` (RFC 9112 section 3.2.2); in HTTP/2
+/// the two must agree (RFC 9113 section 8.3.1). Several `Host` fields, or one that is no host and port,
+/// are an error (RFC 9112 section 3.2), and so is none, except in HTTP/1.0.
 pub fn host<'a>(
     uri: &'a Uri,
     headers: &'a HeaderMap,
-    required: bool,
+    version: Version,
 ) -> Result<Cow<'a, str>, Error> {
     let mut fields = headers.get_all(HOST).iter();
     let field = fields.next();
@@ -26,13 +27,17 @@ pub fn host<'a>(
     }
     let field = match field {
         Some(value) => Some(from_utf8(value.as_bytes()).map_err(|_| Error::BadHost)?),
-        None if required && uri.authority().is_none() => return Err(Error::BadHost),
+        None if version != Version::HTTP_10 && uri.authority().is_none() => {
+            return Err(Error::BadHost);
+        }
         None => None,
     };
     let host = field.map(without_port).transpose()?;
-    match uri.authority() {
-        Some(authority) => without_port(authority.as_str()),
-        None => Ok(host.unwrap_or_default()),
+    let Some(authority) = uri.authority() else { return Ok(host.unwrap_or_default()) };
+    let authority = without_port(authority.as_str())?;
+    match host {
+        Some(host) if version == Version::HTTP_2 && host != authority => Err(Error::BadHost),
+        _ => Ok(authority),
     }
 }
 
@@ -75,7 +80,7 @@ fn name(host: &str) -> Result<Cow<'_, str>, Error> {
 mod tests {
     use super::host;
     use http::header::HOST;
-    use http::{HeaderMap, HeaderValue};
+    use http::{HeaderMap, HeaderValue, Version};
     use proptest::prelude::*;
 
     fn of(uri: &str, fields: &[&str]) -> Option<String> {
@@ -83,7 +88,9 @@ mod tests {
         for field in fields {
             headers.append(HOST, HeaderValue::from_str(field).unwrap());
         }
-        host(&uri.parse().unwrap(), &headers, true).ok().map(std::borrow::Cow::into_owned)
+        host(&uri.parse().unwrap(), &headers, Version::HTTP_11)
+            .ok()
+            .map(std::borrow::Cow::into_owned)
     }
 
     #[test]

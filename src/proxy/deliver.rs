@@ -19,14 +19,14 @@ use crate::upstream::http1::Upload;
 use crate::upstream::local::Place;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Request, Response, Version};
+use http::{HeaderValue, Request, Response};
 use hyper::body::Incoming;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// How long the parts of an exchange may take.
+/// How long the parts of an exchange may take; 0 for as long as they like.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct TimeoutsConfig {
@@ -61,7 +61,15 @@ pub struct Timeouts {
 
 impl From<&TimeoutsConfig> for Timeouts {
     fn from(config: &TimeoutsConfig) -> Self {
-        Self { connect: config.connect.0, response: config.backend_request.0, idle: config.idle.0 }
+        // As in the Gateway API (GEP-1742), where zero turns a timeout off.
+        let limit = |time: units::Duration| {
+            if time.0.is_zero() { units::Duration::MAX } else { time.0 }
+        };
+        Self {
+            connect: limit(config.connect),
+            response: limit(config.backend_request),
+            idle: limit(config.idle),
+        }
     }
 }
 
@@ -76,9 +84,8 @@ pub async fn deliver(
     let (mut parts, incoming) = request.into_parts();
     let snapshot = &*local.snapshot;
 
-    let required = parts.version != Version::HTTP_10;
     let checked = check_request(&parts);
-    let host = checked.and_then(|()| authority::host(&parts.uri, &parts.headers, required));
+    let host = checked.and_then(|()| authority::host(&parts.uri, &parts.headers, parts.version));
     let decided = host.map(|host| {
         let head = Head {
             method: &parts.method,

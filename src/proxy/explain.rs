@@ -5,7 +5,7 @@ use super::snapshot::Snapshot;
 use crate::predicate::Head;
 use crate::split::PoolIndex;
 use http::header::HOST;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -78,7 +78,7 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
     let uri: Uri = question.url.parse().map_err(|error| format!("`{}`: {error}", question.url))?;
     let headers = headers(&uri, &question.headers)?;
     let target = Uri::from(uri.path_and_query().cloned().ok_or("the URL has no path")?);
-    let host = super::authority::host(&target, &headers, false)
+    let host = super::authority::host(&target, &headers, Version::HTTP_10)
         .map_err(|_| "the host is malformed or given twice".to_owned())?;
     let client = question.client_ip.unwrap_or(Ipv4Addr::LOCALHOST.into()).to_canonical();
     let head = Head {

@@ -1,7 +1,9 @@
 //! What Serin changes in the head of a message on its way through.
 
 use super::downstream::{Downstream, FORWARDED_FOR};
-use http::header::{CONNECTION, HOST, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE, VIA};
+use http::header::{
+    CONNECTION, COOKIE, HOST, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+};
 use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
@@ -43,6 +45,9 @@ pub fn prepare_request(
         // HTTP/1.0 may do without; HTTP/1.1, which the service gets, may not (RFC 9112 3.2).
         parts.headers.insert(HOST, HeaderValue::from_static(""));
     }
+    if parts.version == Version::HTTP_2 {
+        join_cookies(&mut parts.headers);
+    }
     parts.version = Version::HTTP_11;
     let trailers = parts.headers.contains_key(TE) && wants_trailers(&parts.headers);
     remove_hop_by_hop(&mut parts.headers);
@@ -64,6 +69,21 @@ pub fn prepare_response(parts: &mut http::response::Parts, downstream: &Downstre
     remove_hop_by_hop(&mut parts.headers);
     if let Some(via) = &downstream.forwarding.via {
         parts.headers.append(VIA, via.clone());
+    }
+}
+
+/// HTTP/2 may split the cookies into several fields; HTTP/1.1 has one (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(COOKIE).iter();
+    if let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) {
+        let mut joined = first.as_bytes().to_vec();
+        for crumb in std::iter::once(second).chain(crumbs) {
+            joined.extend_from_slice(b"; ");
+            joined.extend_from_slice(crumb.as_bytes());
+        }
+        if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+            headers.insert(COOKIE, joined);
+        }
     }
 }
 

@@ -183,6 +183,25 @@ async fn a_chunk_that_is_none_is_the_clients_fault() {
     }
 }
 
+#[tokio::test]
+async fn a_request_that_is_broken_from_the_start_is_never_completed_by_a_retry() {
+    for body in ["xyz\r\n", "5\r\nhello\r\nxyz\r\n"] {
+        let origin = Origin::named("completed").await;
+        let app = App::start(&all_to(&[origin.address], "")).await;
+        let head = "POST / HTTP/1.1\r\nhost: a.test\r\ntransfer-encoding: chunked\r\n\r\n";
+        // Over a new connection to the origin, then over one that is kept.
+        for _ in 0..2 {
+            let mut client = app.connect().await;
+            client.send(format!("{head}{body}")).await;
+            let response = client.response().await.unwrap();
+            assert_eq!((response.status, response.origin()), (400, ""), "{body}");
+            assert_eq!(app.get("/").await.status, 200);
+        }
+        app.metric_is("serin_attempts_total", &[("outcome", "cancelled")], 2.0).await;
+        app.metric_is("serin_attempts_total", &[], 4.0).await;
+    }
+}
+
 /// An origin that answers the first request of a connection and closes at the head of the second.
 async fn closing_at_reuse() -> Origin {
     Origin::start(async move |mut connection| {

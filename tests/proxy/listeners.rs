@@ -136,3 +136,19 @@ async fn a_listener_keeps_its_port_and_its_connections_when_only_its_settings_ch
     assert_eq!(origin.last().get("via"), Some("1.1 edge"));
     app.metric_is("serin_downstream_connections_total", &[("listener", "web")], 2.0).await;
 }
+
+#[tokio::test]
+async fn a_listener_that_moves_is_still_one_in_the_metrics() {
+    let (origin, came, go) = slow().await;
+    let (here, there) = (nobody(), nobody());
+    let app = App::start(&listening(&[("web", here)], "10s", origin.address)).await;
+    let mut busy = Client::connect(here).await;
+    busy.send("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await;
+    within(came.notified()).await;
+    app.reload(&listening(&[("web", there)], "10s", origin.address)).await;
+    let text = app.admin("/metrics").await.text();
+    let samples = text.lines().filter(|line| line.starts_with("serin_downstream_connections{"));
+    assert_eq!(samples.collect::<Vec<_>>(), [r#"serin_downstream_connections{listener="web"} 1"#]);
+    go.notify_one();
+    assert_eq!(busy.response().await.unwrap().text(), "slow");
+}

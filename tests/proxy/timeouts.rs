@@ -132,3 +132,21 @@ async fn a_client_that_reads_slowly_is_not_taken_for_a_pause_of_the_service() {
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     assert_eq!(client.take(LENGTH).await.unwrap().len(), LENGTH);
 }
+
+#[tokio::test]
+async fn a_timeout_of_zero_is_none() {
+    let origin = Origin::start(async move |mut connection| {
+        while let Ok((_, _)) = connection.request().await {
+            // The slowness is the test.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            connection.send("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nsl").await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            connection.send("ow").await;
+        }
+    })
+    .await;
+    let timeouts = "timeouts: { connect: 0s, backendRequest: 0s, idle: 0s }";
+    let app = App::start(&all_to(&[origin.address], timeouts)).await;
+    let response = app.get("/").await;
+    assert_eq!((response.status, response.text().as_str()), (200, "slow"));
+}

@@ -8,7 +8,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
@@ -71,16 +71,10 @@ impl Connection {
     }
 
     /// Whether the endpoint has neither closed it nor sent anything while nothing was asked; costs
-    /// a system call only if something happened.
+    /// a system call only if the runtime has heard of something.
     pub fn is_quiet(&self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        match self.stream.poll_read_ready(&mut cx) {
-            Poll::Pending => true,
-            Poll::Ready(_) => {
-                let read = self.stream.try_read(&mut [0]);
-                read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-            }
-        }
+        let read = self.stream.try_read(&mut [0]);
+        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Whether it is to be kept when idle connections are looked through.

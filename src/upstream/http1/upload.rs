@@ -28,7 +28,18 @@ pub struct Upload<S> {
     chunked: bool,
     /// Whether a body was there at all, so that the request can not be sent again.
     streamed: bool,
-    finished: bool,
+    rest: Rest,
+}
+
+/// What is still to come from the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// More of the body, or its end.
+    Coming,
+    /// Nothing.
+    Nothing,
+    /// Nothing, although the body is not complete; asked again, it would seem to be.
+    Broken,
 }
 
 /// Why a request was not sent to its end.
@@ -57,18 +68,18 @@ impl<S: Source> Upload<S> {
             body,
             chunked,
             streamed,
-            finished: !streamed,
+            rest: if streamed { Rest::Coming } else { Rest::Nothing },
         }
     }
 
     /// Whether everything is sent.
     pub fn is_sent(&self) -> bool {
-        self.finished && self.written == self.head.len() && self.is_drained()
+        self.rest == Rest::Nothing && self.written == self.head.len() && self.is_drained()
     }
 
-    /// Whether nothing was sent, so that it can be sent elsewhere.
+    /// Whether nothing was sent and all may still come, so that it can be sent elsewhere.
     pub fn is_unsent(&self) -> bool {
-        self.written == 0
+        self.written == 0 && self.rest != Rest::Broken
     }
 
     /// Makes a request without a body ready to be sent again; says whether it is.
@@ -85,11 +96,16 @@ impl<S: Source> Upload<S> {
         stream: &mut TcpStream,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), UploadError>> {
+        if self.rest == Rest::Broken {
+            let error = BodyError::Source("the body broke before".into());
+            return Poll::Ready(Err(UploadError::Body(error)));
+        }
         loop {
             // The first part of the body goes out with the head, if it is there already.
-            let waiting = !self.finished && self.is_drained() && self.poll_body(cx)?.is_pending();
+            let coming = self.rest == Rest::Coming;
+            let waiting = coming && self.is_drained() && self.poll_body(cx)?.is_pending();
             if self.written == self.head.len() && self.is_drained() {
-                match (waiting, self.finished) {
+                match (waiting, self.rest == Rest::Nothing) {
                     (true, _) => return Poll::Pending,
                     (false, true) => return Poll::Ready(Ok(())),
                     (false, false) => continue,
@@ -109,7 +125,10 @@ impl<S: Source> Upload<S> {
             self.finish(None);
             return Poll::Ready(Ok(()));
         };
-        let frame = frame.map_err(UploadError::Body)?;
+        let frame = frame.map_err(|error| {
+            self.rest = Rest::Broken;
+            UploadError::Body(error)
+        })?;
         match frame.into_data() {
             Ok(data) if data.is_empty() => {}
             Ok(data) => {
@@ -128,7 +147,7 @@ impl<S: Source> Upload<S> {
     }
 
     fn finish(&mut self, trailers: Option<HeaderMap>) {
-        self.finished = true;
+        self.rest = Rest::Nothing;
         if self.chunked {
             self.tail = super::head::write_last_chunk(trailers);
         }

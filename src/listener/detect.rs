@@ -1,0 +1,74 @@
+//! Which protocol a client speaks on a plain port, by the first bytes that it sends.
+
+use super::connections::Connection;
+use bytes::{Bytes, BytesMut};
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+use tokio::net::TcpStream;
+use tokio_util::io::poll_read_buf;
+
+/// What every HTTP/2 client sends first (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How much is read at once: most requests' heads come whole.
+const READ_BYTES: usize = 4096;
+
+/// The protocol of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// HTTP/1.1 or HTTP/1.0.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+/// Reads until it is clear what the client speaks; gives what was read. Nothing if the connection
+/// ends before, or is told to.
+pub(super) async fn detect(
+    stream: &mut TcpStream,
+    known: &Connection,
+) -> Option<(Bytes, Protocol)> {
+    let mut read = BytesMut::with_capacity(READ_BYTES);
+    poll_fn(|cx| {
+        loop {
+            if let Some(protocol) = protocol(&read) {
+                return Poll::Ready(Some(protocol));
+            }
+            known.wake(cx.waker());
+            match poll_read_buf(Pin::new(&mut *stream), cx, &mut read) {
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(None),
+                Poll::Ready(Ok(_)) => {}
+                // Whatever it is told: nothing was asked, so there is nothing to finish.
+                Poll::Pending if known.order().is_some() => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    })
+    .await
+    .map(|protocol| (read.freeze(), protocol))
+}
+
+/// The protocol that begins like this; nothing if it may be either.
+fn protocol(read: &[u8]) -> Option<Protocol> {
+    match read.get(..PREFACE.len()) {
+        Some(PREFACE) => Some(Protocol::Http2),
+        None if PREFACE.starts_with(read) => None,
+        _ => Some(Protocol::Http1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PREFACE, Protocol, protocol};
+
+    #[test]
+    fn the_preface_is_told_from_a_request_at_the_first_byte_that_differs() {
+        assert_eq!(protocol(b""), None);
+        assert_eq!(protocol(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r"), None);
+        assert_eq!(protocol(PREFACE), Some(Protocol::Http2));
+        assert_eq!(protocol(&[PREFACE, b"\0"].concat()), Some(Protocol::Http2));
+        assert_eq!(protocol(b"G"), Some(Protocol::Http1));
+        assert_eq!(protocol(b"PRI * HTTP/1.1\r\n"), Some(Protocol::Http1));
+        assert_eq!(protocol(b"POST / HTTP/1.1\r\n"), Some(Protocol::Http1));
+    }
+}

@@ -1,0 +1,66 @@
+//! How HTTP/2 is served: its limits, and the tasks of its streams.
+
+use super::http::BUFFER_BYTES_MAX;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::shard::WorkerIndex;
+use futures_util::FutureExt;
+use hyper::rt::Executor;
+use hyper::server::conn::http2;
+use hyper_util::rt::TokioTimer;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The most requests at one time on a connection (RFC 9113 section 6.5.2).
+const STREAMS_MAX: u32 = 128;
+/// Streams reset by the client that were not accepted yet; GOAWAY beyond (CVE-2023-44487).
+const PENDING_RESETS_MAX: usize = 32;
+/// Streams that the client made us reset; GOAWAY beyond (CVE-2025-8671).
+const LOCAL_RESETS_MAX: usize = 256;
+/// What a client may send of a body before it is asked for more.
+const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
+/// The same for all bodies of a connection.
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// How often a silent client is asked whether it is there, and how long it may take to answer.
+const KEEP_ALIVE: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(20));
+
+/// Counts the bugs that end a connection or a stream, instead of the worker.
+#[derive(Debug, Clone)]
+pub(super) struct Panics {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) worker: WorkerIndex,
+}
+
+impl Panics {
+    /// Runs to the end, or to the first panic.
+    pub(super) async fn catch<F: Future<Output = ()>>(&self, future: F) {
+        if AssertUnwindSafe(future).catch_unwind().await.is_err() {
+            self.metrics.panicked(self.worker);
+        }
+    }
+}
+
+impl<F: Future<Output = ()> + 'static> Executor<F> for Panics {
+    fn execute(&self, future: F) {
+        let panics = self.clone();
+        tokio::task::spawn_local(async move { panics.catch(future).await });
+    }
+}
+
+/// A server of HTTP/2 connections whose streams run on this thread.
+pub(super) fn builder(panics: &Panics) -> http2::Builder<Panics> {
+    let mut builder = http2::Builder::new(panics.clone());
+    let (interval, timeout) = KEEP_ALIVE;
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(LOCAL_RESETS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(BUFFER_BYTES_MAX)
+        .max_header_list_size(u32::try_from(BUFFER_BYTES_MAX).unwrap_or(u32::MAX))
+        .keep_alive_interval(interval)
+        .keep_alive_timeout(timeout);
+    builder
+}
