@@ -193,6 +193,7 @@ async fn run(
     let (delay, timeout) = reloader.drain();
     if stop == Stop::Gracefully && !delay.is_zero() {
         tracing::info!(?delay, "not ready any more, still accepting");
+        reloader.leave();
         tokio::time::sleep(delay).await;
     }
     tracing::info!(?timeout, "draining");

@@ -65,8 +65,11 @@ struct Running {
 
 impl Running {
     fn start(arguments: &[&str], folder: &Path) -> Self {
-        let mut child = serin()
-            .args(arguments)
+        Self::spawn(serin().args(arguments), folder)
+    }
+
+    fn spawn(command: &mut Command, folder: &Path) -> Self {
+        let mut child = command
             .current_dir(folder)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -388,7 +391,7 @@ fn the_demo_follows_its_file_and_never_overwrites_it() {
     let path = folder.path().join("serin-demo.yaml");
     let mut demo = Running::start(&["demo"], folder.path());
     let proxy = address(&demo.line(&["  proxy "]));
-    let edit = demo.line(&["sed -i '/name: everyone/"]);
+    let edit = demo.line(&["sed -i.bak '/name: everyone/"]);
     demo.line(&["Ctrl-C ends the demo"]);
     let ask = |fields: &str| get(proxy, "/", fields);
     assert!(ask("cookie: beta=1\r\n").contains("x-version: v2\r\n"));
@@ -420,4 +423,29 @@ fn the_demo_follows_its_file_and_never_overwrites_it() {
     std::fs::write(&path, text.replace(&text[from..to], &elsewhere)).unwrap();
     let (code, _, error) = ended(&["demo"], folder.path());
     assert!(code == 1 && error.contains("another process listens there"), "{error}");
+}
+
+#[test]
+fn the_admin_listener_answers_when_clients_hold_every_file_descriptor() {
+    let folder = folder(&[("serin.yaml", GOOD)]);
+    let program = env!("CARGO_BIN_EXE_serin");
+    let command = format!("ulimit -n 64; exec '{program}' run -c serin.yaml --workers 2");
+    let mut shell = Command::new("sh");
+    let mut running = Running::spawn(shell.args(["-c", &command]), folder.path());
+    let web = address(&running.line(&["\"listening\"", "web"]));
+    let admin = address(&running.line(&["admin listening"]));
+    let clients: Vec<_> = (0..200).map(|_| TcpStream::connect(web).unwrap()).collect();
+    running.line(&["can not accept"]);
+    for _ in 0..20 {
+        assert!(get(admin, "/readyz", "").starts_with("HTTP/1.1 200 "));
+    }
+    drop(clients);
+    assert!(get(web, "/", "").starts_with("HTTP/1.1 404 "));
+    running.signal("-TERM");
+    assert_eq!(running.exit_code(), 0);
+    while let Ok(line) = running.lines.recv() {
+        running.seen.push_str(&line);
+    }
+    // One line for each worker in ten seconds, and not one for each try.
+    assert!(running.seen.matches("can not accept").count() <= 6, "{}", running.seen);
 }

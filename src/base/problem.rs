@@ -3,6 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -104,7 +105,10 @@ pub struct Problem {
 
 /// The problems found so far; checks go on after the first.
 #[derive(Debug, Default)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    list: Vec<Problem>,
+    partial: HashSet<Location>,
+}
 
 impl Problems {
     /// Notes an error.
@@ -131,35 +135,45 @@ impl Problems {
 
     /// Whether any problem is an error.
     pub fn any_error(&self) -> bool {
-        self.0.iter().any(|problem| problem.severity == Severity::Error)
+        self.list.iter().any(|problem| problem.severity == Severity::Error)
     }
 
     /// Takes in what was found elsewhere.
     pub fn append(&mut self, mut found: Self) {
-        self.0.append(&mut found.0);
+        self.list.append(&mut found.list);
     }
 
     /// All problems, in the order found.
     pub fn into_vec(self) -> Vec<Problem> {
-        self.0
+        self.list
     }
 
     /// How many problems were found.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.list.len()
+    }
+
+    /// Notes values of which a part was left out for being wrong.
+    pub fn left_out(&mut self, of: impl IntoIterator<Item = Location>) {
+        self.partial.extend(of);
+    }
+
+    /// Whether a part of this value was left out, so that what it lacks is no news.
+    pub fn is_partial(&self, at: Location) -> bool {
+        self.partial.contains(&at)
     }
 
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list.is_empty()
     }
 
     fn push(&mut self, at: Location, severity: Severity, message: String) -> &mut Problem {
-        self.0.push(Problem { at, severity, message, help: None });
+        self.list.push(Problem { at, severity, message, help: None });
         // The element was pushed just now, so the fallback index is never used.
-        let last = self.0.len() - 1;
+        let last = self.list.len() - 1;
         #[expect(clippy::indexing_slicing, reason = "the vector is not empty")]
-        &mut self.0[last]
+        &mut self.list[last]
     }
 }
 

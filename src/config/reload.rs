@@ -212,6 +212,11 @@ impl<A: AdminSocket> Reloader<A> {
         self.listeners.addresses()
     }
 
+    /// Asks clients to go elsewhere, while connections are still accepted.
+    pub fn leave(&self) {
+        self.listeners.leave();
+    }
+
     /// Stops accepting and drains all connections; says whether all finished in time.
     pub async fn close(&mut self, timeout: Duration) -> bool {
         self.listeners.close(timeout).drained().await

@@ -8,11 +8,13 @@ use arc_swap::ArcSwap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 
 /// How long accepting pauses when the process can not take another connection.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long nothing more is said of it.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// Accepts until the end is asked for, then takes what the kernel had accepted already.
 pub(super) async fn accept<E>(
@@ -30,6 +32,7 @@ pub(super) async fn accept<E>(
         }
         serve(stream, peer, settings);
     };
+    let mut warned: Option<Instant> = None;
     loop {
         tokio::select! {
             biased;
@@ -40,7 +43,10 @@ pub(super) async fn accept<E>(
                     let settings = settings.load_full();
                     shard(&settings, worker).accept_errors.increment();
                     if !is_of_one_connection(&error) {
-                        tracing::warn!(listener = %settings.name, %error, "can not accept");
+                        if warned.is_none_or(|warned| warned.elapsed() >= QUIET) {
+                            warned = Some(Instant::now());
+                            tracing::warn!(listener = %settings.name, %error, "can not accept");
+                        }
                         tokio::time::sleep(PAUSE).await;
                     }
                 }

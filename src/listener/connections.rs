@@ -18,6 +18,7 @@ pub(super) struct Connections {
     open: RefCell<HashMap<u64, Rc<Connection>>>,
     next: Cell<u64>,
     draining: Cell<bool>,
+    leaving: Cell<bool>,
 }
 
 /// What is known of a connection, and what it is told.
@@ -32,7 +33,7 @@ pub(super) struct Connection {
     /// How often in a row the client was found not to take what there is to write.
     stuck: Cell<u8>,
     order: Cell<Option<Order>>,
-    /// Whether it was told to finish.
+    /// Whether it ends with the response that is next.
     finishing: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
@@ -69,11 +70,21 @@ impl Connections {
         self.next.set(number + 1);
         let connection = Rc::new(Connection::default());
         connection.moved.set(true);
+        connection.finishing.set(self.leaving.get());
         if self.draining.get() {
             connection.tell(Order::Finish);
         }
         self.open.borrow_mut().insert(number, Rc::clone(&connection));
         Entry { connections: Rc::clone(self), number, connection, _draining: draining }
+    }
+
+    /// From now on each response asks the client to go elsewhere: a connection that closes by
+    /// itself may cross the client's next request.
+    pub(super) fn leave(&self) {
+        self.leaving.set(true);
+        for connection in self.open.borrow().values() {
+            connection.finishing.set(true);
+        }
     }
 
     /// Tells all to finish, those too that are still to come.

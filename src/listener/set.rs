@@ -173,6 +173,13 @@ impl<E: Send + Sync + 'static> ListenerSet<E> {
         folders
     }
 
+    /// Goes on accepting, and asks clients with each response to go elsewhere.
+    pub fn leave(&self) {
+        for worker in &self.workers {
+            let _ = worker.send(Command::Leave);
+        }
+    }
+
     /// Stops accepting everywhere and drains all connections.
     pub fn close(&mut self, timeout: Duration) -> Removed {
         let gone = std::mem::take(&mut self.listening);

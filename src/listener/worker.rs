@@ -34,6 +34,8 @@ pub enum Command<E> {
         /// The listener's settings, which may be exchanged.
         settings: Arc<ArcSwap<Settings<E>>>,
     },
+    /// Ask the clients of all connections, with each response, to go elsewhere.
+    Leave,
     /// Stop accepting on this address and drain its connections.
     Unlisten {
         /// The address.
@@ -122,6 +124,7 @@ async fn run<E, S>(
                     Err(error) => tracing::error!(%address, %error, "can not listen"),
                 }
             }
+            Command::Leave => listening.values().for_each(|one| one.connections.leave()),
             Command::Unlisten { address, timeout, closed, done } => {
                 let Some(gone) = listening.remove(&address) else { continue };
                 tokio::task::spawn_local(async move {

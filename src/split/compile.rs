@@ -40,7 +40,7 @@ impl Split {
         problems: &mut Problems,
     ) -> Self {
         let SplitConfig { route, arms, cohort, override_, fallback } = config;
-        if arms.is_empty() {
+        if arms.is_empty() && !problems.is_partial(arms.at) {
             let message = format!("the split of route `{}` has no arm", route.value);
             let help = "add one that takes every request, such as `split: [{ to: stable }]`";
             problems.error(arms.at, message).help = Some(help.to_owned());
@@ -98,7 +98,9 @@ impl Pools<'_> {
             }
             To::Pools(weights) => weights,
         };
-        if weights.is_empty() {
+        if problems.is_partial(to.at) {
+            // Which weights were meant is not known.
+        } else if weights.is_empty() {
             let help = "name a pool, or map pools to weights: `to: { stable: 95, canary: 5 }`";
             problems.error(to.at, "`to` names no pool").help = Some(help.to_owned());
         } else if weights.iter().all(|(_, weight)| weight.number() == 0) {

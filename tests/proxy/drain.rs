@@ -49,13 +49,18 @@ async fn a_graceful_end_is_not_ready_still_accepts_and_then_finishes() {
     let mut busy = begin(&app, &origin).await;
     let mut idle = app.connect().await;
     assert_eq!(idle.get("/", "").await.text(), "done");
+    let mut active = app.connect().await;
+    assert_eq!(active.get("/", "").await.head.get("connection"), None);
 
     let stopped = Instant::now();
     app.bound.stop(Stop::Gracefully).await;
     eventually("it is not ready", async || app.admin("/readyz").await.status == 503).await;
     assert_eq!(app.admin("/livez").await.status, 200);
     assert_eq!(app.get("/").await.text(), "done");
-    assert_eq!(idle.get("/", "").await.text(), "done");
+    // A client that is told does not send its next request into a connection that closes.
+    let last = active.get("/", "").await;
+    assert_eq!((last.head.get("connection"), last.text().as_str()), (Some("close"), "done"));
+    active.closed().await;
     assert!(stopped.elapsed() < Duration::from_millis(1500), "too slow to have seen the delay");
 
     idle.closed().await;

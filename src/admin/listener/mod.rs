@@ -1,5 +1,7 @@
 //! The admin socket: bound on the control plane, moved when the configuration says so.
 
+mod spares;
+
 use super::State;
 use crate::base::drain::{self, Drain, Draining};
 use crate::config::reload::AdminSocket;
@@ -8,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use spares::Spares;
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -134,7 +137,10 @@ impl Drop for Current {
     }
 }
 
+/// Accepts; with spare file descriptors while clients of the proxy hold all others.
 async fn accept(socket: tokio::net::TcpListener, state: Arc<State>, mut stopping: Draining) {
+    let spares = Arc::new(Spares::default());
+    spares.refill();
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let loopback = socket.local_addr().is_ok_and(|address| address.ip().is_loopback());
     let mut failing = false;
@@ -150,6 +156,8 @@ async fn accept(socket: tokio::net::TcpListener, state: Arc<State>, mut stopping
         };
         let (permit, stream) = match accepted {
             Ok(accepted) => accepted,
+            // At once, before anybody else takes the one that became free.
+            Err(_) if spares.give_one() => continue,
             Err(error) => {
                 // Once, and not at every try: out of file descriptors it goes on for long.
                 if !std::mem::replace(&mut failing, true) {
@@ -161,8 +169,10 @@ async fn accept(socket: tokio::net::TcpListener, state: Arc<State>, mut stopping
         };
         failing = false;
         let (state, stopping) = (Arc::clone(&state), stopping.clone());
+        let spares = Arc::clone(&spares);
         tokio::spawn(async move {
             serve(stream, state, loopback, stopping).await;
+            spares.refill();
             drop(permit);
         });
     }

@@ -102,7 +102,7 @@ impl Guide<'_> {
             let _ = write!(
                 text,
                 "\n# The canary to 50 of 100. Then ask again which users see it: more do, and all who did still do\n\
-                 sed -i '/name: {ARM}/,/to:/ s/stable: [0-9]*, canary: [0-9]*/stable: 50, canary: 50/' {file}\n"
+                 sed -i.bak '/name: {ARM}/,/to:/ s/stable: [0-9]*, canary: [0-9]*/stable: 50, canary: 50/' {file}\n"
             );
         } else {
             let _ = write!(
@@ -112,10 +112,10 @@ impl Guide<'_> {
         }
         let _ = write!(
             text,
-            "\n# A mistake changes nothing: look below for what is said about it\n\
+            "\n# A mistake changes nothing: the terminal of the demo says what is wrong, and where\n\
              echo 'oops: 1' >> {file}\n\
-             \n# Take it back\n\
-             sed -i '/^oops: 1$/d' {file}\n"
+             \n# Then take it back\n\
+             sed -i.bak '/^oops: 1$/d' {file}\n"
         );
     }
 

@@ -9,6 +9,8 @@ use std::fmt;
 const NAMES_MAX: usize = 12;
 /// The most characters of a written value that a message repeats.
 const VALUE_CHARS_MAX: usize = 60;
+/// What the standard library says of a text that is no socket address.
+const NO_ADDRESS: &str = "invalid socket address syntax";
 
 /// Why a node could not be read, and which.
 #[derive(Debug)]
@@ -49,7 +51,14 @@ impl Fault {
 
 impl de::Error for Fault {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::new(message.to_string())
+        let message = message.to_string();
+        if message != NO_ADDRESS {
+            return Self::new(message);
+        }
+        let example = "such as `10.0.0.1:8080` or `[::1]:8080`";
+        let mut fault = Self::new(format!("expected an IP address with a port, {example}"));
+        fault.help = Some("host names are not looked up".to_owned());
+        fault
     }
 
     fn invalid_type(found: Unexpected, expected: &dyn Expected) -> Self {

@@ -49,7 +49,9 @@ pub fn read<T: DeserializeOwned>(
             break None;
         }
     };
-    report.into_inner().note_unknown(document, problems);
+    let mut report = report.into_inner();
+    problems.left_out(report.tainted.drain());
+    report.note_unknown(document, problems);
     result
 }
 
