@@ -2,6 +2,7 @@
 
 use crate::admin::State;
 use crate::admin::listener::AdminListener;
+use crate::base::incoming::Incoming;
 use crate::config::Diagnostic;
 use crate::config::FileSource;
 use crate::config::certificates::Certificates;
@@ -17,7 +18,6 @@ use crate::telemetry::metrics::{Metrics, Reload};
 use crate::telemetry::shard::WorkerIndex;
 use crate::upstream::registry::Registry;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::io;

@@ -85,6 +85,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 mod tests {
     use super::accept;
     use crate::base::drain;
+    use crate::listener::limits::Limits;
     use crate::listener::{ListenerSeries, Settings, socket};
     use crate::telemetry::shard::WorkerIndex;
     use arc_swap::ArcSwap;
@@ -100,7 +101,13 @@ mod tests {
         let socket = tokio::net::TcpListener::from_std(socket).unwrap();
         let clients: Vec<_> = (0..CLIENTS).map(|_| TcpStream::connect(address).unwrap()).collect();
         let series = Arc::new(ListenerSeries::new("web", 1));
-        let settings = Settings { name: "web".into(), series, extension: Arc::new(()), tls: None };
+        let settings = Settings {
+            name: "web".into(),
+            series,
+            extension: Arc::new(()),
+            tls: None,
+            limits: Limits::default(),
+        };
         let (stop, stopping) = drain::pair();
         stop.begin();
         let served = Cell::new(0);

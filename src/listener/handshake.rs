@@ -1,10 +1,11 @@
 //! The beginning of a connection: TLS if the listener speaks it, and the choice of the protocol.
 
+use super::ListenerShard;
 use super::connections::{Connection, Order};
 use super::detect::{Protocol, detect};
 use super::http::Session;
+use super::refusal::Refusal;
 use crate::base::io::Io;
-use crate::telemetry::shard::Counter;
 use crate::tls::identity::Identity;
 use rustls::ServerConfig;
 use std::future::poll_fn;
@@ -18,16 +19,15 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// How long a TLS handshake may take.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// What a TLS handshake needs.
 #[derive(Debug)]
 pub(super) struct Secure<'a> {
     /// The listener's certificates and so on, as they are now.
     pub(super) config: Arc<ServerConfig>,
+    /// How long it may take.
+    pub(super) timeout: Duration,
     /// Where handshakes that fail are counted.
-    pub(super) failures: &'a Counter,
+    pub(super) shard: &'a ListenerShard,
 }
 
 /// Brings a connection to where requests can be read. Nothing if it ends before, or is told to.
@@ -64,7 +64,7 @@ async fn handshake(
     let mut accepting = TlsAcceptor::from(secure.config).accept(stream);
     let mut finish = false;
     let done = tokio::time::timeout(
-        HANDSHAKE_TIMEOUT,
+        secure.timeout,
         poll_fn(|cx| {
             known.wake(cx.waker());
             match known.order() {
@@ -76,13 +76,16 @@ async fn handshake(
             Pin::new(&mut accepting).poll(cx).map(Some)
         }),
     );
-    let done = done.await.unwrap_or_else(|_| Some(Err(io::ErrorKind::TimedOut.into())));
+    let done = done.await.unwrap_or_else(|_| {
+        secure.shard.refusals.count(Refusal::HandshakeTimedOut);
+        Some(Err(io::ErrorKind::TimedOut.into()))
+    });
     if finish {
         known.tell(Order::Finish);
     }
     done?
         .inspect_err(|error| {
-            secure.failures.increment();
+            secure.shard.handshake_failures.increment();
             tracing::debug!(%error, "TLS handshake");
         })
         .ok()

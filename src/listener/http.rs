@@ -4,11 +4,12 @@ use super::connections::{Busy, Connection, Entry, Order};
 use super::detect::Protocol;
 use super::handshake::{Secure, open};
 use super::http2::{self, Panics};
+use super::limits::Limits;
+use crate::base::incoming::Incoming;
 use crate::tls::identity::Identity;
 use ::http::header::CONNECTION;
 use ::http::{HeaderValue, Request, Response};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use std::convert::Infallible;
@@ -23,10 +24,8 @@ use tower::Service;
 /// How long a connection may be open without a complete request head; between one and two times
 /// this passes before it is closed.
 pub const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
-/// The largest request head, and how much of a body is buffered.
+/// How much of a body is buffered.
 pub const BUFFER_BYTES_MAX: usize = 64 * 1024;
-/// The most header fields of a request; 431 beyond.
-pub const HEADERS_MAX: usize = 128;
 
 /// What a connection's beginning has shown of the client.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,6 +42,7 @@ pub(super) async fn serve<S, B>(
     secure: Option<Secure<'_>>,
     make: impl FnOnce(Session) -> S,
     entry: &Entry,
+    limits: &Limits,
     panics: &Panics,
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + 'static,
@@ -55,11 +55,11 @@ pub(super) async fn serve<S, B>(
     let Some((io, protocol, session)) = open(stream, secure, known).await else { return };
     let service = make(session);
     let connection = Rc::clone(known);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let connection = Rc::clone(&connection);
         let busy = connection.begin();
         // The service is a function, which is always ready.
-        let response = service.clone().call(request);
+        let response = service.clone().call(request.map(Incoming::Hyper));
         async move {
             let mut response = response.await?;
             if protocol == Protocol::Http1 && connection.is_finishing() {
@@ -73,15 +73,16 @@ pub(super) async fn serve<S, B>(
     let result = match protocol {
         Protocol::Http1 => {
             let connection = http1::Builder::new()
-                .max_buf_size(BUFFER_BYTES_MAX)
-                .max_header_size(BUFFER_BYTES_MAX)
-                .max_headers(HEADERS_MAX)
+                .max_buf_size(BUFFER_BYTES_MAX.max(limits.header_bytes))
+                .max_header_size(limits.header_bytes)
+                .max_headers(limits.headers)
                 .serve_connection(io, service);
             drive(pin!(connection), known, http1::Connection::graceful_shutdown).await
         }
         // In a box, because its state is large and most connections are HTTP/1.1.
         Protocol::Http2 => {
-            let mut connection = Box::pin(http2::builder(panics).serve_connection(io, service));
+            let mut connection =
+                Box::pin(http2::builder(limits, panics).serve_connection(io, service));
             drive(
                 connection.as_mut(),
                 known,
@@ -154,13 +155,15 @@ impl<B: Body + Unpin> Body for Counted<B> {
 mod tests {
     use super::{Panics, serve};
     use crate::base::drain;
+    use crate::base::incoming::Incoming;
     use crate::listener::connections::Connections;
     use crate::listener::connections::STUCK_LOOKS_MAX;
+    use crate::listener::limits::Limits;
     use crate::telemetry::metrics::Metrics;
     use crate::telemetry::shard::WorkerIndex;
     use http::{Request, Response};
     use http_body_util::{Empty, Full};
-    use hyper::body::{Bytes, Incoming};
+    use hyper::body::Bytes;
     use socket2::{Domain, Type};
     use std::convert::Infallible;
     use std::net::SocketAddr;
@@ -189,8 +192,9 @@ mod tests {
         let service = tower::service_fn(async |_: Request<Incoming>| {
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
         });
-        let serving =
-            spawn_local(async move { serve(stream, None, |_| service, &entry, &panics()).await });
+        let serving = spawn_local(async move {
+            serve(stream, None, |_| service, &entry, &Limits::default(), &panics()).await;
+        });
         client.write_all(REQUEST).await.unwrap();
         let mut answer = [0; 1024];
         assert!(client.read(&mut answer).await.unwrap() > 0);
@@ -231,8 +235,9 @@ mod tests {
         let service = tower::service_fn(async |_: Request<Incoming>| {
             Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(vec![7; LENGTH]))))
         });
-        let serving =
-            spawn_local(async move { serve(stream, None, |_| service, &entry, &panics()).await });
+        let serving = spawn_local(async move {
+            serve(stream, None, |_| service, &entry, &Limits::default(), &panics()).await;
+        });
         client.write_all(REQUEST).await.unwrap();
         client.readable().await.unwrap();
         for _ in 0..looks {
@@ -288,10 +293,9 @@ mod tests {
             let service = tower::service_fn(async |_: Request<Incoming>| {
                 Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
             });
-            let serving =
-                spawn_local(
-                    async move { serve(stream, None, |_| service, &entry, &panics()).await },
-                );
+            let serving = spawn_local(async move {
+                serve(stream, None, |_| service, &entry, &Limits::default(), &panics()).await;
+            });
             let mut looks = 0;
             while !serving.is_finished() {
                 let _ = client.write_all(&REQUEST[looks..=looks]).await;

@@ -1,6 +1,7 @@
 //! How HTTP/2 is served: its limits, and the tasks of its streams.
 
 use super::http::BUFFER_BYTES_MAX;
+use super::limits::Limits;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::shard::WorkerIndex;
 use futures_util::FutureExt;
@@ -11,8 +12,6 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The most requests at one time on a connection (RFC 9113 section 6.5.2).
-const STREAMS_MAX: u32 = 128;
 /// Streams reset by the client that were not accepted yet; GOAWAY beyond (CVE-2023-44487).
 const PENDING_RESETS_MAX: usize = 32;
 /// Streams that the client made us reset; GOAWAY beyond (CVE-2025-8671).
@@ -48,18 +47,18 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Panics {
 }
 
 /// A server of HTTP/2 connections whose streams run on this thread.
-pub(super) fn builder(panics: &Panics) -> http2::Builder<Panics> {
+pub(super) fn builder(limits: &Limits, panics: &Panics) -> http2::Builder<Panics> {
     let mut builder = http2::Builder::new(panics.clone());
     let (interval, timeout) = KEEP_ALIVE;
     builder
         .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_MAX)
+        .max_concurrent_streams(limits.streams)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
         .max_local_error_reset_streams(LOCAL_RESETS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(BUFFER_BYTES_MAX)
-        .max_header_list_size(u32::try_from(BUFFER_BYTES_MAX).unwrap_or(u32::MAX))
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .keep_alive_interval(interval)
         .keep_alive_timeout(timeout);
     builder

@@ -6,6 +6,8 @@ mod detect;
 mod handshake;
 pub mod http;
 mod http2;
+pub mod limits;
+mod refusal;
 pub mod set;
 pub mod socket;
 pub mod worker;
@@ -15,7 +17,9 @@ use crate::predicate::Cidrs;
 use crate::telemetry::metrics::{Metric, Sink, Source};
 use crate::telemetry::shard::{Counter, Gauge, Shards};
 use crate::tls::{Server, ServerTlsConfig};
+use limits::{Limits, ListenerLimitsConfig, ListenerTimeoutsConfig};
 use parking_lot::Mutex;
+use refusal::{Refusal, Refusals};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -41,6 +45,12 @@ pub struct ListenerConfig {
     /// TLS; without it, connections are plain.
     #[serde(default)]
     pub tls: Option<ServerTlsConfig>,
+    /// The most that clients may ask for.
+    #[serde(default)]
+    pub limits: ListenerLimitsConfig,
+    /// How long clients may take.
+    #[serde(default)]
+    pub timeouts: ListenerTimeoutsConfig,
 }
 
 /// What a listener's connections need to know of it, as it was when they were accepted.
@@ -54,6 +64,8 @@ pub struct Settings<E> {
     pub extension: Arc<E>,
     /// What TLS handshakes use; connections are plain without it.
     pub tls: Option<Arc<Server>>,
+    /// What its clients may ask for.
+    pub limits: Limits,
 }
 
 impl<E> Clone for Settings<E> {
@@ -63,6 +75,7 @@ impl<E> Clone for Settings<E> {
             series: Arc::clone(&self.series),
             extension: Arc::clone(&self.extension),
             tls: self.tls.clone(),
+            limits: self.limits,
         }
     }
 }
@@ -85,6 +98,7 @@ struct ListenerShard {
     accepted: Counter,
     accept_errors: Counter,
     handshake_failures: Counter,
+    refusals: Refusals,
 }
 
 impl ListenerSeries {
@@ -119,6 +133,11 @@ impl Source for ListenerSeries {
         sink.integer(Metric::DownstreamConnections, &[&self.name], open);
         sink.count(Metric::DownstreamConnectionsTotal, &[&self.name], accepted);
         sink.count(Metric::AcceptErrors, &[&self.name], errors);
+        for refusal in Refusal::ALL {
+            let shards = self.shards.iter();
+            let count = shards.map(|shard| shard.refusals.number(*refusal)).sum();
+            sink.count(Metric::DownstreamRefused, &[&self.name, refusal.label()], count);
+        }
         let expiries = self.expiries.lock();
         if expiries.is_empty() {
             return;

@@ -1,5 +1,6 @@
 //! The listeners in use, reconciled with each new configuration: bound first, then committed.
 
+use super::limits::Limits;
 use super::socket;
 use super::worker::Command;
 use super::{ListenerConfig, ListenerSeries, Settings};
@@ -47,6 +48,7 @@ struct Wanted<E> {
     extension: Arc<E>,
     tls: Option<Arc<Server>>,
     /// New sockets; none for an address that is in use already.
+    limits: Limits,
     sockets: Vec<TcpListener>,
 }
 
@@ -102,6 +104,7 @@ impl<E: Send + Sync + 'static> ListenerSet<E> {
                 configured,
                 extension: Arc::new(extension(config)),
                 tls: servers.get(&config.name.value).map(Arc::clone),
+                limits: Limits::new(&config.limits, &config.timeouts),
                 sockets,
             });
         }
@@ -115,9 +118,9 @@ impl<E: Send + Sync + 'static> ListenerSet<E> {
         for wanted in plan.wanted {
             let old = self.listening.remove(&wanted.configured);
             let series = self.series(&wanted.name);
-            let (extension, tls) = (wanted.extension, wanted.tls);
+            let (extension, tls, limits) = (wanted.extension, wanted.tls, wanted.limits);
             series.certified(tls.as_ref());
-            let settings = Settings { name: wanted.name.into(), series, extension, tls };
+            let settings = Settings { name: wanted.name.into(), series, extension, tls, limits };
             let listening = match old {
                 Some(old) => {
                     let before = old.settings.load();

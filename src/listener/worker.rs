@@ -6,11 +6,11 @@ use super::http::Session;
 use super::http2::Panics;
 use super::{Settings, accept, http};
 use crate::base::drain::{self, Drain};
+use crate::base::incoming::Incoming;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::shard::WorkerIndex;
 use ::http::{Request, Response};
 use arc_swap::ArcSwap;
-use hyper::body::Incoming;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
@@ -172,10 +172,12 @@ where
             accept::shard(&settings, worker).open.add(1);
             tokio::task::spawn_local(async move {
                 let panics = Panics { metrics, worker };
-                let failures = &accept::shard(&settings, worker).handshake_failures;
+                let shard = accept::shard(&settings, worker);
+                let timeout = settings.limits.tls_handshake;
                 let secure = settings.tls.as_ref();
-                let secure = secure.map(|tls| Secure { config: tls.config(), failures });
-                let serving = http::serve(stream, secure, make, &entry, &panics);
+                let secure = secure.map(|tls| Secure { config: tls.config(), timeout, shard });
+                let limits = &settings.limits;
+                let serving = http::serve(stream, secure, make, &entry, limits, &panics);
                 panics.catch(serving).await;
                 accept::shard(&settings, worker).open.add(-1);
             });

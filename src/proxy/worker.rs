@@ -5,13 +5,13 @@ use super::downstream::Downstream;
 use super::exchange::ResponseBody;
 use super::snapshot::{LocalSnapshot, Snapshot};
 use crate::base::deadline::Deadlines;
+use crate::base::incoming::Incoming;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::shard::WorkerIndex;
 use crate::upstream::local::{LocalPools, SWEEP};
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use std::cell::RefCell;
@@ -109,12 +109,12 @@ impl Proxy {
 #[cfg(test)]
 mod tests {
     use super::Proxy;
+    use crate::base::incoming::Incoming;
     use crate::config::reload::empty_cell;
     use crate::proxy::downstream::Downstream;
     use crate::telemetry::metrics::Metrics;
     use crate::telemetry::shard::WorkerIndex;
     use http::Request;
-    use hyper::body::Incoming;
     use std::rc::Rc;
     use std::sync::Arc;
 

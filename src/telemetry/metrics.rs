@@ -65,6 +65,8 @@ metrics! {
         "Client connections accepted.";
     AcceptErrors COUNTER "serin_accept_errors_total" ["listener"]
         "Connections that could not be accepted, for want of file descriptors for example.";
+    DownstreamRefused COUNTER "serin_downstream_refused_total" ["listener" "reason"]
+        "Clients refused before their request could be served, by the limit or rule they broke.";
     HandshakeFailures COUNTER "serin_tls_handshake_failures_total" ["listener"]
         "TLS handshakes with clients that failed or took too long.";
     CertificateReloads COUNTER "serin_certificate_reloads_total" ["listener" "result"]

@@ -2,7 +2,7 @@
 
 use crate::support::{App, Origin, all_to, config, nobody};
 use http::Request;
-use hyper::body::Incoming;
+use serin::base::incoming::Incoming;
 use serin::config::reload::empty_cell;
 use serin::proxy::Proxy;
 use serin::proxy::downstream::{Downstream, Forwarding};
