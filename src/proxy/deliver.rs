@@ -16,8 +16,8 @@ use crate::base::incoming::Incoming;
 use crate::base::units;
 use crate::predicate::Head;
 use crate::split::Choice;
-use crate::upstream::http1::Upload;
 use crate::upstream::local::Place;
+use crate::upstream::outgoing::Outgoing;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Request, Response};
@@ -120,11 +120,11 @@ pub async fn deliver(
     let method = parts.method.clone();
     let mut body = Body::stream(incoming, route.timeouts.idle);
     let progress = body.progress();
-    let mut upload = Some(Upload::new(parts, body));
+    let mut outgoing = Outgoing::new(parts, body, pool.protocol());
     let deadlines = proxy.deadlines(route.timeouts.response);
     let mut failed: Option<(Place, Error)> = None;
     for retry in 0..=route.retry.attempts {
-        if !upload.as_ref().is_some_and(Upload::is_unsent) {
+        if !outgoing.is_unsent() {
             break;
         }
         let except = failed.as_ref().map(|(place, _)| &**place.endpoint());
@@ -137,7 +137,7 @@ pub async fn deliver(
             retry: retry > 0,
             started,
         };
-        match attempt(&place, &mut upload, &means).await {
+        match attempt(&place, &mut outgoing, &means).await {
             Ok(answer) => return relay(exchange, downstream, route, answer, place),
             Err(cause) => failed = Some((place, cause)),
         }
