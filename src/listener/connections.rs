@@ -1,6 +1,7 @@
 //! The open connections of one listener on one worker, told together to finish or to close.
 
 use super::http::HEAD_TIMEOUT;
+use super::refusal::Refusal;
 use crate::base::drain::Draining;
 use crate::base::io::Flow;
 use std::cell::{Cell, RefCell};
@@ -35,6 +36,10 @@ pub(super) struct Connection {
     order: Cell<Option<Order>>,
     /// Whether it ends with the response that is next.
     finishing: Cell<bool>,
+    /// The requests that have begun.
+    requests: Cell<u32>,
+    /// Why it ends before its client wants it to.
+    refused: Cell<Option<Refusal>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -130,6 +135,7 @@ impl Connection {
     /// A request begins.
     pub(super) fn begin(self: &Rc<Self>) -> Busy {
         self.busy.set(self.busy.get() + 1);
+        self.requests.set(self.requests.get().saturating_add(1));
         Busy(Rc::clone(self))
     }
 
@@ -148,6 +154,23 @@ impl Connection {
     /// What it was told since it last asked.
     pub(super) fn order(&self) -> Option<Order> {
         self.order.take()
+    }
+
+    /// The number of requests that have begun.
+    pub(super) fn requests(&self) -> u32 {
+        self.requests.get()
+    }
+
+    /// Notes why it ends; the first reason counts.
+    pub(super) fn refuse(&self, refusal: Refusal) {
+        if self.refused.get().is_none() {
+            self.refused.set(Some(refusal));
+        }
+    }
+
+    /// Why it ends, if it is not its client's wish.
+    pub(super) fn refused(&self) -> Option<Refusal> {
+        self.refused.get()
     }
 
     /// Whom to wake when there is something to tell.

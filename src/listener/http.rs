@@ -2,6 +2,7 @@
 
 use super::connections::{Busy, Connection, Entry, Order};
 use super::detect::Protocol;
+use super::flood::Flood;
 use super::handshake::{Secure, open};
 use super::http2::{self, Panics};
 use super::limits::Limits;
@@ -55,9 +56,15 @@ pub(super) async fn serve<S, B>(
     let Some((io, protocol, session)) = open(stream, secure, known).await else { return };
     let service = make(session);
     let connection = Rc::clone(known);
+    let requests_max = limits.requests_per_connection;
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let connection = Rc::clone(&connection);
         let busy = connection.begin();
+        if protocol == Protocol::Http2
+            && requests_max.is_some_and(|most| connection.requests() >= most.get())
+        {
+            connection.tell(Order::Finish);
+        }
         // The service is a function, which is always ready.
         let response = service.clone().call(request.map(Incoming::Hyper));
         async move {
@@ -81,6 +88,7 @@ pub(super) async fn serve<S, B>(
         }
         // In a box, because its state is large and most connections are HTTP/1.1.
         Protocol::Http2 => {
+            let io = io.watched(Box::new(Flood::new(limits.stream_resets, Rc::clone(known))));
             let mut connection =
                 Box::pin(http2::builder(limits, panics).serve_connection(io, service));
             drive(
@@ -92,6 +100,9 @@ pub(super) async fn serve<S, B>(
         }
     };
     if let Err(error) = result {
+        if let Some(refusal) = http2::refusal(&error) {
+            known.refuse(refusal);
+        }
         tracing::debug!(%error, "client connection");
     }
 }

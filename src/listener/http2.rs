@@ -2,20 +2,19 @@
 
 use super::http::BUFFER_BYTES_MAX;
 use super::limits::Limits;
+use super::refusal::Refusal;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::shard::WorkerIndex;
 use futures_util::FutureExt;
+use h2::Reason;
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper_util::rt::TokioTimer;
+use std::error::Error;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Streams reset by the client that were not accepted yet; GOAWAY beyond (CVE-2023-44487).
-const PENDING_RESETS_MAX: usize = 32;
-/// Streams that the client made us reset; GOAWAY beyond (CVE-2025-8671).
-const LOCAL_RESETS_MAX: usize = 256;
 /// What a client may send of a body before it is asked for more.
 const STREAM_WINDOW_BYTES: u32 = 64 * 1024;
 /// The same for all bodies of a connection.
@@ -46,6 +45,23 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Panics {
     }
 }
 
+/// Why a connection was ended that did not end as it should, if it is for what the client did.
+pub(super) fn refusal(error: &hyper::Error) -> Option<Refusal> {
+    let error = error.source()?.downcast_ref::<h2::Error>()?;
+    if error.is_io() || error.is_remote() {
+        return None;
+    }
+    match error.reason()? {
+        Reason::NO_ERROR | Reason::INTERNAL_ERROR => None,
+        Reason::ENHANCE_YOUR_CALM => Some(Refusal::Calm),
+        _ => Some(Refusal::Http2Error),
+    }
+}
+
+fn size(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
 /// A server of HTTP/2 connections whose streams run on this thread.
 pub(super) fn builder(limits: &Limits, panics: &Panics) -> http2::Builder<Panics> {
     let mut builder = http2::Builder::new(panics.clone());
@@ -53,8 +69,11 @@ pub(super) fn builder(limits: &Limits, panics: &Panics) -> http2::Builder<Panics
     builder
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits.streams)
-        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
-        .max_local_error_reset_streams(LOCAL_RESETS_MAX)
+        // Streams that were reset before they were accepted: as many as may be open at one time, so
+        // that a client may break off all that it asked for (CVE-2023-44487).
+        .max_pending_accept_reset_streams(size(limits.streams))
+        // Streams that the client made us reset (CVE-2025-8671).
+        .max_local_error_reset_streams(size(limits.stream_resets))
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buf_size(BUFFER_BYTES_MAX)
