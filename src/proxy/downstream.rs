@@ -16,6 +16,9 @@ pub struct Forwarding {
     pub trusted_proxies: Cidrs,
     /// The `Via` entry to add to requests and responses, if any.
     pub via: Option<HeaderValue>,
+    /// The most fields of a request over HTTP/2, if there is a limit: HTTP/1.1 is refused where it is
+    /// read.
+    pub fields_max: Option<usize>,
 }
 
 /// One client connection.
@@ -108,7 +111,7 @@ mod tests {
     fn client(peer: &str, forwarded: &[&str]) -> String {
         let forwarding = Forwarding {
             trusted_proxies: serde_json::from_str(r#"["10.0.0.0/8"]"#).unwrap(),
-            via: None,
+            ..Forwarding::default()
         };
         let downstream = Downstream::new(peer.parse().unwrap(), Arc::new(forwarding));
         let mut headers = HeaderMap::new();

@@ -18,6 +18,7 @@ mod failures;
 mod framing;
 mod headers;
 mod http2;
+mod http2_conformance;
 mod http2_floods;
 mod limits;
 mod listeners;

@@ -67,9 +67,22 @@ impl Raw {
         self.0.send(frame(kind, flags, stream, payload)).await;
     }
 
-    /// Sends a head in one frame.
+    /// Sends a head.
     pub(crate) async fn head(&mut self, stream: u32, flags: u8, fields: &[(&str, &str)]) {
-        self.send(HEADERS, END_HEADERS | flags, stream, &block(fields)).await;
+        self.block(stream, flags, &block(fields)).await;
+    }
+
+    /// Sends a block of fields in as many frames as it takes.
+    pub(crate) async fn block(&mut self, stream: u32, flags: u8, block: &[u8]) {
+        const FRAME_BYTES_MAX: usize = 16 * 1024;
+        let last = block.len().div_ceil(FRAME_BYTES_MAX) - 1;
+        for (index, part) in block.chunks(FRAME_BYTES_MAX).enumerate() {
+            let end = if index == last { END_HEADERS } else { 0 };
+            match index {
+                0 => self.send(HEADERS, end | flags, stream, part).await,
+                _ => self.send(CONTINUATION, end, stream, part).await,
+            }
+        }
     }
 
     /// Reads a frame.
