@@ -45,6 +45,10 @@ fn fields(headers: &HeaderMap) -> usize {
 /// Whether the target is a path, an absolute URI or, for OPTIONS, the asterisk, in visible ASCII
 /// (RFC 9112 section 3.2).
 fn is_target(parts: &request::Parts) -> bool {
+    // RFC 9113 section 8.3.1: there is always one.
+    if parts.uri.scheme_str() == Some("") {
+        return false;
+    }
     let Some(target) = parts.uri.path_and_query() else { return false };
     let target = target.as_str();
     let form = target.starts_with('/') || (target == "*" && parts.method == Method::OPTIONS);
