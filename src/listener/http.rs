@@ -7,6 +7,7 @@ use super::handshake::{Secure, open};
 use super::http2::{self, Panics};
 use super::limits::Limits;
 use crate::base::incoming::Incoming;
+use crate::tls::Covered;
 use crate::tls::identity::Identity;
 use ::http::header::CONNECTION;
 use ::http::{HeaderValue, Request, Response};
@@ -35,6 +36,8 @@ pub struct Session {
     pub secure: bool,
     /// The client, if it has shown a certificate.
     pub identity: Option<Identity>,
+    /// The hosts that it may ask for here, if not all.
+    pub covered: Option<Covered>,
 }
 
 /// Serves until the client leaves, the connection breaks, or it is told to end.

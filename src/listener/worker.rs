@@ -228,6 +228,6 @@ async fn connection<E, S: Serve<E>>(
     let make = move |session| serve.connection(peer, extension, session);
     let shard = accept::shard(settings, worker);
     let secure = settings.tls.as_ref();
-    let secure = secure.map(|tls| Secure { config: tls.config(), timeout, shard });
+    let secure = secure.map(|server| Secure { server, timeout, shard });
     http::serve(stream, secure, make, entry, limits, panics).await;
 }

@@ -86,6 +86,7 @@ pub async fn deliver(
 
     let checked = check_request(&parts, downstream.forwarding.fields_max);
     let host = checked.and_then(|()| authority::host(&parts.uri, &parts.headers, parts.version));
+    let host = host.and_then(|host| downstream.check_host(&host).map(|()| host));
     let decided = host.map(|host| {
         let head = Head {
             method: &parts.method,

@@ -36,7 +36,7 @@ pub fn check_request(parts: &request::Parts, fields_max: Option<usize>) -> Resul
     }
 }
 
-/// The number of fields, those counted as one that a cookie was split into (RFC 9113 section 8.2.3).
+/// The number of fields; those that a cookie was split into are one (RFC 9113 section 8.2.3).
 fn fields(headers: &HeaderMap) -> usize {
     let crumbs = headers.get_all(COOKIE).iter().count();
     headers.len() - crumbs.saturating_sub(1)
