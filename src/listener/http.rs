@@ -62,7 +62,10 @@ pub(super) async fn serve<S, B>(
     let requests_max = limits.requests_per_connection;
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let connection = Rc::clone(&connection);
-        let busy = connection.begin();
+        let busy = match protocol {
+            Protocol::Http1 => connection.begin(),
+            Protocol::Http2 => connection.begin_stream(),
+        };
         if protocol == Protocol::Http2
             && requests_max.is_some_and(|most| connection.requests() >= most.get())
         {
@@ -77,7 +80,8 @@ pub(super) async fn serve<S, B>(
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
-            Ok::<_, Infallible>(response.map(|body| Counted { body, _busy: busy }))
+            busy.holds(true);
+            Ok::<_, Infallible>(response.map(|body| Counted { body, busy }))
         }
     });
     let result = match protocol {
@@ -93,7 +97,7 @@ pub(super) async fn serve<S, B>(
         Protocol::Http2 => {
             let io = io.watched(Box::new(Flood::new(limits.stream_resets, Rc::clone(known))));
             let mut connection =
-                Box::pin(http2::builder(limits, panics).serve_connection(io, service));
+                Box::pin(http2::builder(limits, panics, known).serve_connection(io, service));
             drive(
                 connection.as_mut(),
                 known,
@@ -142,7 +146,7 @@ where
 /// A response's body, during which its connection is busy.
 struct Counted<B> {
     body: B,
-    _busy: Busy,
+    busy: Busy,
 }
 
 impl<B: Body + Unpin> Body for Counted<B> {
@@ -153,7 +157,9 @@ impl<B: Body + Unpin> Body for Counted<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        self.busy.holds(frame.is_ready());
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
