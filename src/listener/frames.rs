@@ -65,10 +65,11 @@ impl Walker {
             if self.filled < HEAD_BYTES {
                 return;
             }
-            let [a, b, c, kind, _flags, s, t, u, v] = self.head;
-            let length = u32::from_be_bytes([0, a, b, c]);
+            let [length @ .., kind, _flags, _, _, _, _] = self.head;
+            let [.., first, second, third, fourth] = self.head;
+            let length = length.iter().fold(0, |sum, byte| sum << 8 | u32::from(*byte));
             // The first bit is reserved.
-            let stream = u32::from_be_bytes([s & 0x7f, t, u, v]);
+            let stream = u32::from_be_bytes([first & 0x7f, second, third, fourth]);
             self.filled = 0;
             self.rest = usize::try_from(length).unwrap_or(usize::MAX);
             each(Frame { length, kind, stream });

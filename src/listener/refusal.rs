@@ -40,7 +40,7 @@ refusals! {
     FrameFlood "http2_frames";
     /// An HTTP/2 client reset too many of its streams.
     StreamResets "http2_stream_resets";
-    /// An HTTP/2 client did too much of something else; GOAWAY with ENHANCE_YOUR_CALM.
+    /// An HTTP/2 client did too much of something else; GOAWAY with `ENHANCE_YOUR_CALM`.
     Calm "http2_calm";
     /// An HTTP/2 client broke the protocol in a way that ends its connection.
     Http2Error "http2_error";

@@ -216,13 +216,11 @@ async fn connection<E, S: Serve<E>>(
             Err(refusal) => return known.refuse(refusal),
         }
     }
-    let mut _place = None;
-    if let Some(most) = limits.connections_per_address {
-        _place = settings.census.enter_client(peer.ip(), most.get());
-        if _place.is_none() {
-            known.refuse(Refusal::ConnectionsOfClient);
-            return turn_away(stream, settings.tls.is_some(), Refusal::ConnectionsOfClient);
-        }
+    let most = limits.connections_per_address;
+    let place = most.map(|most| settings.census.enter_client(peer.ip(), most.get()));
+    if matches!(place, Some(None)) {
+        known.refuse(Refusal::ConnectionsOfClient);
+        return turn_away(stream, settings.tls.is_some(), Refusal::ConnectionsOfClient);
     }
     let extension = Arc::clone(&settings.extension);
     let make = move |session| serve.connection(peer, extension, session);
@@ -230,4 +228,5 @@ async fn connection<E, S: Serve<E>>(
     let secure = settings.tls.as_ref();
     let secure = secure.map(|server| Secure { server, timeout, shard });
     http::serve(stream, secure, make, entry, limits, panics).await;
+    drop(place);
 }
