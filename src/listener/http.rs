@@ -66,9 +66,7 @@ pub(super) async fn serve<S, B>(
             Protocol::Http1 => connection.begin(),
             Protocol::Http2 => connection.begin_stream(),
         };
-        if protocol == Protocol::Http2
-            && requests_max.is_some_and(|most| connection.requests() >= most.get())
-        {
+        if requests_max.is_some_and(|most| connection.requests() >= most.get()) {
             connection.tell(Order::Finish);
         }
         // The service is a function, which is always ready.

@@ -86,6 +86,18 @@ async fn a_changed_limit_counts_the_connections_that_are_there() {
 }
 
 #[tokio::test]
+async fn an_http_1_connection_ends_in_order_after_so_many_requests() {
+    let (origin, app) = start("requestsPerConnection: 3").await;
+    let mut client = app.connect().await;
+    client.send("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n".repeat(5)).await;
+    for end in [None, None, Some("close")] {
+        assert_eq!(client.response().await.unwrap().head.get("connection"), end);
+    }
+    client.closed().await;
+    assert_eq!(origin.requests(), 3);
+}
+
+#[tokio::test]
 async fn an_http_2_connection_ends_in_order_after_so_many_requests() {
     use crate::support::frames::{END_STREAM, GET, GOAWAY, HEADERS};
     let (origin, app) = start("requestsPerConnection: 3").await;
