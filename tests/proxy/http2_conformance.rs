@@ -364,6 +364,8 @@ async fn frames_that_break_the_connection_end_it_with_the_error_of_their_section
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert_eq!(Raw::connect(app.address).await.get(1).await, Outcome::Status(200));
+    let labels = [("listener", "web"), ("reason", "http2_error")];
+    assert!(app.metric("serin_downstream_refused_total", &labels).await > 30.0);
 }
 
 /// What only breaks a stream, or nothing.
