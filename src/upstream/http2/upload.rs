@@ -31,8 +31,8 @@ impl Upload {
         Self { stream, data: Bytes::new() }
     }
 
-    /// Sends what there is, until all is sent. The body is asked for more only when the endpoint has
-    /// taken what came before.
+    /// Sends what there is, until all is sent. The body is asked for more only when the endpoint
+    /// has taken what came before.
     pub fn poll<S: Source>(
         &mut self,
         body: &mut Kept<S>,
