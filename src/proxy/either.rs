@@ -51,7 +51,13 @@ pub(super) async fn exchange_either(
         let reused = lease.is_reused();
         let fresh = means.retry || !reused;
         let result = match http2::Sending::new(lease, message, secure) {
-            Ok(mut sending) => answered(means, fresh, |cx| sending.poll(cx)).await,
+            Ok(mut sending) => {
+                let result = answered(means, fresh, |cx| sending.poll(cx)).await;
+                if matches!(result, Err(Failed::TimedOut)) {
+                    sending.timed_out();
+                }
+                result
+            }
             Err(error) => Err(Failed::Sending(error)),
         };
         let error = match result {
