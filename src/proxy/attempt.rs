@@ -1,7 +1,8 @@
 //! One try to get a response from an endpoint, counted by how it ended.
 
 use super::error::Error;
-use crate::base::body::{BodyError, Progress};
+use super::timeouts::End;
+use crate::base::body::Progress;
 use crate::base::clock;
 use crate::base::deadline::Deadlines;
 use crate::base::incoming::Incoming;
@@ -15,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -176,17 +177,26 @@ impl Drop for Counted<'_> {
 pub async fn attempt(
     place: &Place,
     upload: &mut Option<Upload<Incoming>>,
+    end: &mut Option<End>,
     means: &Means<'_>,
 ) -> Result<Answer, Error> {
     let endpoint = place.endpoint();
     let mut counted = Counted { endpoint, retry: means.retry, outcome: Outcome::Cancelled };
-    let result = exchange(endpoint, upload, means).await;
+    let result = End::limit(end, pin!(exchange(endpoint, upload, means))).await;
     counted.outcome = match &result {
         Ok((parts, _)) if parts.status.is_server_error() => Outcome::ServerError,
         Ok(_) => Outcome::Success,
         Err(Error::ConnectFailed) => Outcome::ConnectFailure,
         Err(Error::ConnectTimedOut) => Outcome::ConnectTimeout,
-        Err(Error::ResponseTimedOut) => Outcome::ResponseTimeout,
+        // The client may be what took the time.
+        Err(Error::RequestTimedOut | Error::DeadlineExceeded)
+            if means.progress.is_some_and(Progress::is_waiting) =>
+        {
+            Outcome::Cancelled
+        }
+        Err(Error::ResponseTimedOut | Error::RequestTimedOut | Error::DeadlineExceeded) => {
+            Outcome::ResponseTimeout
+        }
         Err(Error::InvalidResponse) => Outcome::InvalidResponse,
         Err(Error::UpstreamReset) => Outcome::Reset,
         Err(_) => Outcome::Cancelled,
@@ -271,7 +281,6 @@ fn not_answered(error: &SendError) -> Error {
     match error {
         SendError::Broken(_) | SendError::Closed => Error::UpstreamReset,
         SendError::Invalid(_) => Error::InvalidResponse,
-        SendError::Body(BodyError::Stalled(_)) => Error::RequestStalled,
-        SendError::Body(BodyError::Source(_)) => Error::RequestBroken,
+        SendError::Body(error) => Error::of_body(error),
     }
 }

@@ -4,7 +4,8 @@ use super::decide::Decision;
 use super::error::Error;
 use super::snapshot::LocalSnapshot;
 use super::worker::Proxy;
-use crate::base::body::{BodyError, Owned, Owner};
+use crate::base::body::{BodyError, Owned, Owner, Progress};
+use crate::base::bounds::Exceeded;
 use crate::base::clock;
 use crate::base::incoming::Incoming;
 use crate::telemetry::metrics::{Metric, Metrics, Sink, Source};
@@ -31,6 +32,8 @@ pub struct Exchange {
     code: u16,
     complete: bool,
     cause: Option<Error>,
+    /// Whether it is a gRPC call.
+    call: bool,
 }
 
 impl Exchange {
@@ -40,6 +43,7 @@ impl Exchange {
         local: &Rc<LocalSnapshot>,
         decision: Decision,
         started: Instant,
+        call: bool,
     ) -> Self {
         let worker = proxy.worker;
         let counts = local.snapshot.counts(decision.route);
@@ -62,7 +66,13 @@ impl Exchange {
             code: CLIENT_LEFT,
             complete: false,
             cause: None,
+            call,
         }
+    }
+
+    /// Whether it is a gRPC call.
+    pub fn is_call(&self) -> bool {
+        self.call
     }
 
     /// The response's head is on its way to the client.
@@ -113,12 +123,23 @@ pub type ResponseBody = Owned<Receiving<Incoming>, Ending>;
 pub struct Ending {
     exchange: Exchange,
     place: Option<Place>,
+    /// What it means when the time for the exchange is over.
+    end: Option<Error>,
+    /// How far the request's body got, which may still be coming.
+    request: Option<Rc<Progress>>,
 }
 
 impl Ending {
     /// A response that comes from this place, or one of our own.
     pub fn new(exchange: Exchange, place: Option<Place>) -> Self {
-        Self { exchange, place }
+        Self { exchange, place, end: None, request: None }
+    }
+
+    /// With what may break it off: the end of its time, and a request that runs into its bounds.
+    #[must_use]
+    pub fn bounded(mut self, end: Option<Error>, request: Option<Rc<Progress>>) -> Self {
+        (self.end, self.request) = (end, request);
+        self
     }
 }
 
@@ -131,8 +152,17 @@ impl Owner for Ending {
     fn failed(&mut self, error: &BodyError) {
         tracing::debug!(%error, "response broke off");
         self.exchange.complete = true;
-        self.exchange.failed(Error::ResponseBroken);
+        let bound = self.request.as_ref().and_then(|request| request.exceeded());
+        let cause = match error {
+            BodyError::Exceeded(Exceeded::Time) => self.end,
+            _ => bound.map(Error::of_bound),
+        };
+        self.exchange.failed(cause.unwrap_or(Error::ResponseBroken));
         self.place = None;
+    }
+
+    fn interrupted(&self) -> Option<BodyError> {
+        self.request.as_ref().and_then(|request| request.exceeded()).map(BodyError::Exceeded)
     }
 }
 
