@@ -2,6 +2,7 @@
 
 use super::bounds::{Bounds, Exceeded};
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use std::cell::Cell;
 use std::fmt;
@@ -239,6 +240,10 @@ pub struct Owned<S, O> {
     owner: O,
 }
 
+fn trailers<E>(frame: Option<&Result<Frame<Bytes>, E>>) -> Option<&HeaderMap> {
+    frame?.as_ref().ok()?.trailers_ref()
+}
+
 /// What keeps an exchange's resources until its body is through.
 pub trait Owner: Unpin {
     /// The body was passed on to its last byte.
@@ -246,6 +251,9 @@ pub trait Owner: Unpin {
 
     /// The source of the body failed; the receiver will see the break.
     fn failed(&mut self, error: &BodyError);
+
+    /// The body ends with these trailers.
+    fn trailed(&mut self, trailers: &HeaderMap);
 
     /// Why the body is to be broken off now, for reasons other than its own.
     fn interrupted(&self) -> Option<BodyError>;
@@ -275,6 +283,9 @@ impl<S: Source, O: Owner> http_body::Body for Owned<S, O> {
             Some(error) => Some(Err(error)),
             None => ready!(polled),
         };
+        if let Some(trailers) = trailers(frame.as_ref()) {
+            this.owner.trailed(trailers);
+        }
         match &frame {
             // The server stops asking after the last byte, so the end must be seen here.
             Some(Ok(_)) if this.body.is_end_stream() => this.owner.ended(),

@@ -23,7 +23,7 @@ use crate::upstream::local::Place;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use std::rc::Rc;
 
 /// Delivers a request and answers it, whatever happens.
@@ -137,6 +137,7 @@ fn relay(
     let (mut parts, receiving) = answer;
     prepare_response(&mut parts, downstream);
     exchange.answered(parts.status);
+    exchange.called(&parts.headers);
     let mut body = Body::stream(receiving, route.timeouts.idle);
     // What is switched to another protocol is no exchange any more, and has no end.
     let end = sent.end.filter(|_| parts.status != StatusCode::SWITCHING_PROTOCOLS);
@@ -179,13 +180,15 @@ fn answer(mut exchange: Exchange, cause: Error) -> Response<ResponseBody> {
 /// Answers a gRPC call in the service's place: its head is all there is of it ("Trailers-Only").
 fn answer_call(mut exchange: Exchange, meaning: Meaning) -> Response<ResponseBody> {
     exchange.answered(StatusCode::OK);
-    let mut response = Response::new(Owned::new(Body::empty(), Ending::new(exchange, None)));
-    let headers = response.headers_mut();
+    let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, grpc::CONTENT);
     headers.insert(grpc::STATUS, meaning.grpc.value());
     headers.insert(grpc::MESSAGE, grpc::message(meaning.text));
     if meaning.blame == Blame::Downstream {
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
+    exchange.called(&headers);
+    let mut response = Response::new(Owned::new(Body::empty(), Ending::new(exchange, None)));
+    *response.headers_mut() = headers;
     response
 }

@@ -2,6 +2,7 @@
 
 use super::decide::Decision;
 use super::error::Error;
+use super::grpc;
 use super::snapshot::LocalSnapshot;
 use super::worker::Proxy;
 use crate::base::body::{BodyError, Owned, Owner, Progress};
@@ -9,11 +10,11 @@ use crate::base::bounds::Exceeded;
 use crate::base::clock;
 use crate::base::incoming::Incoming;
 use crate::telemetry::metrics::{Metric, Metrics, Sink, Source};
-use crate::telemetry::series::RouteShard;
+use crate::telemetry::series::{NO_STATUS, RouteShard};
 use crate::telemetry::shard::Counter;
 use crate::upstream::http1::Receiving;
 use crate::upstream::local::Place;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,6 +35,7 @@ pub struct Exchange {
     cause: Option<Error>,
     /// Whether it is a gRPC call.
     call: bool,
+    grpc_status: u16,
 }
 
 impl Exchange {
@@ -67,12 +69,22 @@ impl Exchange {
             complete: false,
             cause: None,
             call,
+            grpc_status: NO_STATUS,
         }
     }
 
     /// Whether it is a gRPC call.
     pub fn is_call(&self) -> bool {
         self.call
+    }
+
+    /// A gRPC call ended with what is among these fields: its trailers, or the head of its response.
+    pub fn called(&mut self, fields: &HeaderMap) {
+        if self.call
+            && let Some(status) = grpc::status(fields)
+        {
+            self.grpc_status = status;
+        }
     }
 
     /// The response's head is on its way to the client.
@@ -103,6 +115,9 @@ impl Drop for Exchange {
         if let Some(series) = counts.duration(choice.pool) {
             let duration = clock::now().saturating_duration_since(self.started);
             series.shards.of(self.proxy.worker).observe(duration);
+            if self.call {
+                series.grpc.of(self.proxy.worker).increment(self.grpc_status);
+            }
         }
         self.route_shard().in_flight.add(-1);
         if let Some(cause) = self.cause
@@ -159,6 +174,10 @@ impl Owner for Ending {
         };
         self.exchange.failed(cause.unwrap_or(Error::ResponseBroken));
         self.place = None;
+    }
+
+    fn trailed(&mut self, trailers: &HeaderMap) {
+        self.exchange.called(trailers);
     }
 
     fn interrupted(&self) -> Option<BodyError> {

@@ -64,6 +64,14 @@ pub fn timeout(headers: &HeaderMap) -> Option<Duration> {
     parse_timeout(field.as_bytes())
 }
 
+/// The number of a call's status, if its response has one; what is no known number is 2, UNKNOWN.
+pub fn status(fields: &HeaderMap) -> Option<u16> {
+    const UNKNOWN: u16 = 2;
+    const LAST: u16 = 16;
+    let status = fields.get(STATUS)?.to_str().ok().and_then(|status| status.parse().ok());
+    Some(status.filter(|status| *status <= LAST).unwrap_or(UNKNOWN))
+}
+
 /// At most eight digits and a unit.
 fn parse_timeout(field: &[u8]) -> Option<Duration> {
     const DIGITS_MAX: usize = 8;

@@ -83,6 +83,12 @@ async fn a_call_that_can_not_be_delivered_is_answered_with_trailers_only() {
         assert!(ended, "{path}");
     }
     app.metric_is("serin_requests_total", &[("code", "200")], 7.0).await;
+    for (route, status) in
+        [("gone", "14"), ("none", "14"), ("slow", "4"), ("small", "8"), ("", "12"), ("", "13")]
+    {
+        let labels = [("route", route), ("grpc_status", status)];
+        app.metric_is("serin_grpc_responses_total", &labels, 1.0).await;
+    }
     app.metric_is("serin_errors_total", &[("cause", "connect_failed")], 1.0).await;
     app.metric_is("serin_errors_total", &[("cause", "no_route")], 1.0).await;
 }
@@ -122,6 +128,34 @@ async fn an_answer_of_the_service_without_a_grpc_status_is_passed_on() {
     assert_eq!(code, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(headers["content-type"], "text/html");
     assert_eq!(headers.get("grpc-status"), None);
+    app.metric_is("serin_grpc_responses_total", &[("grpc_status", "none")], 1.0).await;
+}
+
+#[tokio::test]
+async fn calls_are_counted_by_the_status_that_the_service_gave() {
+    let origin = Origin::start(async |mut connection| {
+        while let Ok((head, _)) = connection.request().await {
+            let status = &head.target()[1..];
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/grpc\r\n";
+            let body = format!("1\r\nx\r\n0\r\ngrpc-status: {status}\r\n\r\n");
+            connection.send(format!("{head}transfer-encoding: chunked\r\n\r\n{body}")).await;
+        }
+    })
+    .await;
+    let app = App::start(&all_to(&[origin.address], "")).await;
+    let mut client = app.connect().await;
+    for kind in ["application/grpc", "text/plain"] {
+        for status in ["0", "5", "16", "17", "nonsense"] {
+            let fields = format!("host: a\r\ncontent-type: {kind}\r\ncontent-length: 0\r\n");
+            client.send(format!("POST /{status} HTTP/1.1\r\n{fields}\r\n")).await;
+            assert_eq!(client.response().await.unwrap().body.bytes, b"x");
+        }
+    }
+    for (status, count) in [("0", 1.0), ("5", 1.0), ("16", 1.0), ("2", 2.0)] {
+        let labels = [("route", "all"), ("pool", "only"), ("grpc_status", status)];
+        app.metric_is("serin_grpc_responses_total", &labels, count).await;
+    }
+    app.metric_is("serin_grpc_responses_total", &[], 5.0).await;
 }
 
 #[tokio::test]

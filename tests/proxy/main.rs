@@ -19,6 +19,7 @@ mod framing;
 mod grpc;
 mod headers;
 mod http2;
+mod interop;
 mod limits;
 mod listeners;
 mod metrics;
