@@ -78,7 +78,7 @@ impl Exchange {
         self.call
     }
 
-    /// A gRPC call ended with what is among these fields: its trailers, or the head of its response.
+    /// A gRPC call ended with what is among these fields: its trailers, or the response's own.
     pub fn called(&mut self, fields: &HeaderMap) {
         if self.call
             && let Some(status) = grpc::status(fields)
