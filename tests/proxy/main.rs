@@ -10,6 +10,7 @@
 )]
 
 mod bodies;
+mod bounds;
 mod cohorts;
 mod connections;
 mod drain;
@@ -20,7 +21,6 @@ mod grpc;
 mod headers;
 mod http2;
 mod interop;
-mod limits;
 mod listeners;
 mod metrics;
 mod paths;
