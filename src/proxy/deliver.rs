@@ -18,8 +18,8 @@ use crate::base::clock;
 use crate::base::incoming::Incoming;
 use crate::predicate::Head;
 use crate::split::Choice;
-use crate::upstream::http1::Upload;
 use crate::upstream::local::Place;
+use crate::upstream::outgoing::Outgoing;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
@@ -65,12 +65,12 @@ pub async fn deliver(
         body.bound(bounds);
     }
     let progress = body.progress();
-    let mut upload = Some(Upload::new(parts, body));
+    let mut outgoing = Outgoing::new(parts, body, pool.protocol());
     let deadlines = proxy.deadlines(route.timeouts.response);
     let mut failed: Option<(Place, Error)> = None;
     for retry in 0..=route.retry.attempts {
         let again = failed.as_ref().is_none_or(|(_, cause)| cause.may_succeed_elsewhere());
-        if !again || !upload.as_ref().is_some_and(Upload::is_unsent) {
+        if !again || !outgoing.is_unsent() {
             break;
         }
         let except = failed.as_ref().map(|(place, _)| &**place.endpoint());
@@ -83,7 +83,7 @@ pub async fn deliver(
             retry: retry > 0,
             started,
         };
-        match attempt(&place, &mut upload, &mut end, &means).await {
+        match attempt(&place, &mut outgoing, &mut end, &means).await {
             Ok(answer) => {
                 let sent = Sent { place, end, progress };
                 return relay(exchange, downstream, route, answer, sent);

@@ -140,6 +140,21 @@ causes! {
     /// No connection to the endpoint was made in time.
     ConnectTimedOut "connect_timed_out"
         GATEWAY_TIMEOUT Unavailable Upstream Elsewhere "connecting to the service timed out";
+    /// The TLS handshake with the endpoint failed.
+    UpstreamTls "upstream_tls_failed"
+        SERVICE_UNAVAILABLE Unavailable Upstream Elsewhere
+        "no trusted connection to the service could be made";
+    /// The endpoint does not speak the configured version of HTTP.
+    UpstreamProtocol "upstream_protocol"
+        SERVICE_UNAVAILABLE Unavailable Upstream Elsewhere
+        "the service does not speak the expected version of HTTP";
+    /// All HTTP/2 connections to the endpoint were full for too long.
+    UpstreamFull "upstream_full"
+        SERVICE_UNAVAILABLE Unavailable Upstream Elsewhere
+        "the service has no room for another request";
+    /// The endpoint refused the stream again and again (RFC 9113 section 8.7).
+    UpstreamRefused "upstream_refused"
+        SERVICE_UNAVAILABLE Unavailable Upstream Elsewhere "the service refused the request";
     /// No response came in time.
     ResponseTimedOut "response_timed_out"
         GATEWAY_TIMEOUT DeadlineExceeded Upstream Never "the service did not answer in time";

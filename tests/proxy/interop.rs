@@ -61,15 +61,16 @@ impl Drop for Service {
     }
 }
 
-/// Makes every kind of call; panics with what went wrong.
-async fn call(arguments: &[&str]) {
+/// Makes so many kinds of calls; panics with what went wrong.
+async fn call(arguments: &[&str], kinds: usize) {
     let mut command = script();
     command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
     let running = tokio::task::spawn_blocking(move || command.output().unwrap());
     let output = tokio::time::timeout(TIME_MAX, running).await.expect("in time").unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     let complained = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && said.contains("ok "), "{said}{complained}");
+    let right = said.lines().filter(|line| line.starts_with("ok ")).count();
+    assert!(output.status.success() && right == kinds, "{said}{complained}");
 }
 
 #[tokio::test]
@@ -88,7 +89,7 @@ async fn grpcio_gets_through_the_proxy_what_it_gets_without() {
     std::fs::write(&cert, pair.cert.pem()).unwrap();
     std::fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
     let listeners = format!(
-        "[{{ name: web, address: '127.0.0.1:0' }}, {{ name: secure, address: '127.0.0.1:0', \
+        "[{{ name: web, address: '127.0.0.1:0' }}, {{ name: secure, address: '127.0.0.2:0', \
          tls: {{ certificates: [{{ certFile: {}, keyFile: {} }}] }} }}]",
         cert.display(),
         key.display()
@@ -113,7 +114,7 @@ async fn grpcio_gets_through_the_proxy_what_it_gets_without() {
     let drain = "{ delay: 0s, timeout: 10s }";
     let app = App::start(&config_with(&listeners, drain, &pools, routes)).await;
     let secure = app.bound.addresses.iter().find(|(name, _)| **name == *"secure").unwrap().1;
-    call(&["call", &secure.to_string(), "shop.test", &cert.display().to_string()]).await;
-    call(&["kill", &app.address.to_string()]).await;
+    call(&["call", &secure.to_string(), "shop.test", &cert.display().to_string()], 14).await;
+    call(&["kill", &app.address.to_string()], 15).await;
     app.metric_is("serin_requests_in_flight", &[], 0.0).await;
 }

@@ -30,3 +30,6 @@ mod semantics;
 mod support;
 mod timeouts;
 mod tls;
+mod upstream_http2;
+mod upstream_streams;
+mod upstream_tls;

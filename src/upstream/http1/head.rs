@@ -64,7 +64,7 @@ fn write_fields(head: &mut BytesMut, headers: &HeaderMap) {
 }
 
 /// Removes trailer fields that frame, route or authorise (RFC 9110 section 6.5.1).
-pub(super) fn remove_forbidden(trailers: &mut HeaderMap) {
+pub(in crate::upstream) fn remove_forbidden(trailers: &mut HeaderMap) {
     use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, COOKIE};
     use http::header::{HOST, SET_COOKIE, TE, TRAILER};
     for name in [
@@ -190,7 +190,7 @@ fn is_chunked(coding: &HeaderValue) -> bool {
     coding.as_bytes().eq_ignore_ascii_case(b"chunked")
 }
 
-fn content_length(value: &HeaderValue) -> Result<u64, Invalid> {
+pub(in crate::upstream) fn content_length(value: &HeaderValue) -> Result<u64, Invalid> {
     let digits = value.as_bytes();
     let wrong = Invalid("the length is malformed");
     if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
