@@ -1,6 +1,6 @@
 //! What a route's requests may ask for: how long in all, how much, how slowly.
 
-use crate::support::{App, Broken, Origin, all_to, eventually, within};
+use crate::support::{App, Broken, H2Origin, Origin, all_to, eventually, pool_with, within};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -181,4 +181,25 @@ async fn a_service_that_takes_a_body_slowly_is_not_the_clients_fault() {
     go_on.notify_one();
     let mut client = within(sending).await.unwrap();
     assert_eq!(client.response().await.unwrap().text(), "one");
+}
+
+#[tokio::test]
+async fn a_body_that_becomes_too_large_resets_its_stream() {
+    let (tell, mut told) = unbounded_channel();
+    let origin = H2Origin::requests(h2::server::Builder::new(), move |mut answering| {
+        let tell = tell.clone();
+        async move {
+            let _ = tell.send(answering.read().await.unwrap_err().reason());
+        }
+    })
+    .await;
+    let limits = "limits: { bodyBytes: 10 }";
+    let app = App::start(&pool_with(origin.address, "protocol: h2", limits)).await;
+    let mut client = app.connect().await;
+    let head = "POST / HTTP/1.1\r\nhost: a.test\r\ntransfer-encoding: chunked\r\n\r\n";
+    client.send(format!("{head}4\r\nabcd\r\n")).await;
+    client.send("7\r\nefghijk\r\n0\r\n\r\n").await;
+    assert_eq!(client.response().await.unwrap().status, 413);
+    assert_eq!(within(told.recv()).await.unwrap(), Some(h2::Reason::CANCEL));
+    app.metric_is("serin_errors_total", &[("cause", "body_too_large")], 1.0).await;
 }

@@ -1,6 +1,6 @@
 //! gRPC calls: failures told in its own words, and deadlines.
 
-use crate::support::{App, Origin, all_to, config, nobody, within};
+use crate::support::{App, H2Origin, Origin, all_to, config, nobody, pool_with, within};
 use bytes::Bytes;
 use h2::client::SendRequest;
 use http::{HeaderMap, Method, Request, StatusCode};
@@ -240,4 +240,39 @@ async fn a_malformed_deadline_is_none_and_is_passed_on() {
         assert_eq!(headers["x-origin"], "one", "{malformed}");
         assert_eq!(origin.last().get("grpc-timeout"), Some(malformed));
     }
+}
+
+#[tokio::test]
+async fn a_call_whose_deadline_passes_resets_its_stream_and_keeps_the_connection() {
+    let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let origin = H2Origin::requests(h2::server::Builder::new(), move |mut answering| {
+        let tell = tell.clone();
+        async move {
+            let reset = if answering.head.uri.path() == "/late" {
+                std::future::poll_fn(|cx| answering.respond.poll_reset(cx)).await
+            } else {
+                let head = http::Response::builder().header("content-type", "application/grpc");
+                let head = head.body(()).unwrap();
+                let mut stream = answering.respond.send_response(head, false).unwrap();
+                stream.send_data(Bytes::from_static(b"x"), false).unwrap();
+                std::future::poll_fn(|cx| stream.poll_reset(cx)).await
+            };
+            let _ = tell.send(reset.unwrap());
+        }
+    })
+    .await;
+    let app = App::start(&pool_with(origin.address, "protocol: h2", "")).await;
+    let client = connect(app.address).await;
+    let (_, headers, ended) = answer(&client, call("/late").header("grpc-timeout", "200m")).await;
+    assert_eq!((&headers["grpc-status"], ended), (&http::HeaderValue::from_static("4"), true));
+    assert_eq!(within(told.recv()).await.unwrap(), h2::Reason::CANCEL);
+    let slow = call("/slow").header("grpc-timeout", "200m").body(()).unwrap();
+    let mut client = within(client.ready()).await.unwrap();
+    let (response, _sending) = client.send_request(slow, false).unwrap();
+    let mut body = within(response).await.unwrap().into_body();
+    assert_eq!(within(body.data()).await.unwrap().unwrap(), "x");
+    assert!(within(body.data()).await.unwrap().unwrap_err().is_reset());
+    assert_eq!(within(told.recv()).await.unwrap(), h2::Reason::CANCEL);
+    assert_eq!(origin.accepted(), 1);
+    app.metric_is("serin_errors_total", &[("cause", "deadline_exceeded")], 2.0).await;
 }
