@@ -141,7 +141,7 @@ fn relay(
     let mut body = Body::stream(receiving, route.timeouts.idle);
     // What is switched to another protocol is no exchange any more, and has no end.
     let end = sent.end.filter(|_| parts.status != StatusCode::SWITCHING_PROTOCOLS);
-    let cause = end.map(|End { timer, cause }| {
+    let cause = end.map(End::of_response).map(|End { timer, cause }| {
         let mut bounds = Bounds::default();
         bounds.end(timer);
         body.bound(bounds);
