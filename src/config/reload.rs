@@ -263,7 +263,8 @@ fn forwarding(config: &ListenerConfig) -> Forwarding {
         // RFC 9110 section 7.6.3: the received protocol's version and a pseudonym.
         HeaderValue::from_str(&format!("1.1 {}", name.value)).ok()
     });
-    Forwarding { trusted_proxies: config.trusted_proxies.clone(), via }
+    let fields_max = Some(config.limits.headers.into());
+    Forwarding { trusted_proxies: config.trusted_proxies.clone(), via, fields_max }
 }
 
 /// The place of the snapshot in use before there is any configuration: every request gets 404.

@@ -1,12 +1,14 @@
 //! The open connections of one listener on one worker, told together to finish or to close.
 
 use super::http::HEAD_TIMEOUT;
+use super::refusal::Refusal;
 use crate::base::drain::Draining;
 use crate::base::io::Flow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::task::Waker;
+use tokio::task::AbortHandle;
 
 /// How often in a row a connection may be found with nothing written although there was something
 /// to write: five to seven minutes, as [`HEAD_TIMEOUT`] is the pace.
@@ -35,7 +37,15 @@ pub(super) struct Connection {
     order: Cell<Option<Order>>,
     /// Whether it ends with the response that is next.
     finishing: Cell<bool>,
+    /// The requests that have begun.
+    requests: Cell<u32>,
+    /// Why it ends before its client wants it to.
+    refused: Cell<Option<Refusal>>,
     waker: RefCell<Option<Waker>>,
+    /// The streams that are being answered; never more than the client may open.
+    streams: RefCell<HashMap<u32, Rc<Stream>>>,
+    /// The one whose task is about to be started.
+    opening: RefCell<Option<Rc<Stream>>>,
 }
 
 /// What a connection is told.
@@ -61,7 +71,22 @@ pub(super) struct Entry {
 
 /// A request that is being served, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Busy(Rc<Connection>);
+pub(super) struct Busy {
+    connection: Rc<Connection>,
+    stream: Option<Rc<Stream>>,
+}
+
+/// How the response of an HTTP/2 stream goes: its client may hold it back, although it takes what
+/// others have for it (RFC 9113 section 5.2).
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    number: u32,
+    /// Whether there is something that the client does not let us send.
+    held: Cell<bool>,
+    /// How often in a row that was found.
+    looks: Cell<u8>,
+    task: RefCell<Option<AbortHandle>>,
+}
 
 impl Connections {
     /// Adds a connection.
@@ -117,6 +142,7 @@ impl Connections {
     pub(super) fn close_idle(&self) {
         for connection in self.open.borrow().values() {
             let moved = connection.moved.replace(false);
+            connection.streams.borrow().values().for_each(|stream| stream.look());
             if connection.is_stuck() {
                 connection.tell(Order::Close);
             } else if !moved && !connection.is_busy() {
@@ -130,7 +156,25 @@ impl Connection {
     /// A request begins.
     pub(super) fn begin(self: &Rc<Self>) -> Busy {
         self.busy.set(self.busy.get() + 1);
-        Busy(Rc::clone(self))
+        self.requests.set(self.requests.get().saturating_add(1));
+        Busy { connection: Rc::clone(self), stream: None }
+    }
+
+    /// A request begins on a stream of its own, which has a task of its own.
+    pub(super) fn begin_stream(self: &Rc<Self>) -> Busy {
+        let mut busy = self.begin();
+        let stream = Rc::new(Stream { number: self.requests.get(), ..Stream::default() });
+        self.streams.borrow_mut().insert(stream.number, Rc::clone(&stream));
+        *self.opening.borrow_mut() = Some(Rc::clone(&stream));
+        busy.stream = Some(stream);
+        busy
+    }
+
+    /// A task was started: that of the stream that has just begun, if one has.
+    pub(super) fn started(&self, task: AbortHandle) {
+        if let Some(stream) = self.opening.borrow_mut().take() {
+            *stream.task.borrow_mut() = Some(task);
+        }
     }
 
     /// Whether a request is being served, or its response not written to its end yet.
@@ -148,6 +192,23 @@ impl Connection {
     /// What it was told since it last asked.
     pub(super) fn order(&self) -> Option<Order> {
         self.order.take()
+    }
+
+    /// The number of requests that have begun.
+    pub(super) fn requests(&self) -> u32 {
+        self.requests.get()
+    }
+
+    /// Notes why it ends; the first reason counts.
+    pub(super) fn refuse(&self, refusal: Refusal) {
+        if self.refused.get().is_none() {
+            self.refused.set(Some(refusal));
+        }
+    }
+
+    /// Why it ends, if it is not its client's wish.
+    pub(super) fn refused(&self) -> Option<Refusal> {
+        self.refused.get()
     }
 
     /// Whom to wake when there is something to tell.
@@ -183,7 +244,33 @@ impl Drop for Entry {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.busy.set(self.0.busy.get() - 1);
-        self.0.moved.set(true);
+        self.connection.busy.set(self.connection.busy.get() - 1);
+        self.connection.moved.set(true);
+        if let Some(stream) = &self.stream {
+            self.connection.streams.borrow_mut().remove(&stream.number);
+        }
+    }
+}
+
+impl Busy {
+    /// Whether there is now something to send, which waits for the client.
+    pub(super) fn holds(&self, held: bool) {
+        if let Some(stream) = &self.stream {
+            stream.held.set(held);
+            stream.looks.set(0);
+        }
+    }
+}
+
+impl Stream {
+    /// Looks whether the client has let anything pass; resets the stream if it has not for long.
+    fn look(&self) {
+        let looks = if self.held.get() { self.looks.get().saturating_add(1) } else { 0 };
+        self.looks.set(looks);
+        if looks > STUCK_LOOKS_MAX
+            && let Some(task) = self.task.borrow_mut().take()
+        {
+            task.abort();
+        }
     }
 }

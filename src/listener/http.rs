@@ -2,10 +2,12 @@
 
 use super::connections::{Busy, Connection, Entry, Order};
 use super::detect::Protocol;
+use super::flood::Flood;
 use super::handshake::{Secure, open};
 use super::http2::{self, Panics};
 use super::limits::Limits;
 use crate::base::incoming::Incoming;
+use crate::tls::Covered;
 use crate::tls::identity::Identity;
 use ::http::header::CONNECTION;
 use ::http::{HeaderValue, Request, Response};
@@ -34,6 +36,8 @@ pub struct Session {
     pub secure: bool,
     /// The client, if it has shown a certificate.
     pub identity: Option<Identity>,
+    /// The hosts that it may ask for here, if not all.
+    pub covered: Option<Covered>,
 }
 
 /// Serves until the client leaves, the connection breaks, or it is told to end.
@@ -55,9 +59,16 @@ pub(super) async fn serve<S, B>(
     let Some((io, protocol, session)) = open(stream, secure, known).await else { return };
     let service = make(session);
     let connection = Rc::clone(known);
+    let requests_max = limits.requests_per_connection;
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let connection = Rc::clone(&connection);
-        let busy = connection.begin();
+        let busy = match protocol {
+            Protocol::Http1 => connection.begin(),
+            Protocol::Http2 => connection.begin_stream(),
+        };
+        if requests_max.is_some_and(|most| connection.requests() >= most.get()) {
+            connection.tell(Order::Finish);
+        }
         // The service is a function, which is always ready.
         let response = service.clone().call(request.map(Incoming::Hyper));
         async move {
@@ -67,7 +78,8 @@ pub(super) async fn serve<S, B>(
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
-            Ok::<_, Infallible>(response.map(|body| Counted { body, _busy: busy }))
+            busy.holds(true);
+            Ok::<_, Infallible>(response.map(|body| Counted { body, busy }))
         }
     });
     let result = match protocol {
@@ -81,8 +93,9 @@ pub(super) async fn serve<S, B>(
         }
         // In a box, because its state is large and most connections are HTTP/1.1.
         Protocol::Http2 => {
+            let io = io.watched(Box::new(Flood::new(limits.stream_resets, Rc::clone(known))));
             let mut connection =
-                Box::pin(http2::builder(limits, panics).serve_connection(io, service));
+                Box::pin(http2::builder(limits, panics, known).serve_connection(io, service));
             drive(
                 connection.as_mut(),
                 known,
@@ -92,6 +105,9 @@ pub(super) async fn serve<S, B>(
         }
     };
     if let Err(error) = result {
+        if let Some(refusal) = http2::refusal(&error) {
+            known.refuse(refusal);
+        }
         tracing::debug!(%error, "client connection");
     }
 }
@@ -128,7 +144,7 @@ where
 /// A response's body, during which its connection is busy.
 struct Counted<B> {
     body: B,
-    _busy: Busy,
+    busy: Busy,
 }
 
 impl<B: Body + Unpin> Body for Counted<B> {
@@ -139,7 +155,9 @@ impl<B: Body + Unpin> Body for Counted<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        self.busy.holds(frame.is_ready());
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,9 +1,12 @@
 //! A data-plane worker: a thread with a runtime, sockets and connections of its own.
 
-use super::connections::Connections;
+use super::admission::turn_away;
+use super::connections::{Connections, Entry};
 use super::handshake::Secure;
 use super::http::Session;
 use super::http2::Panics;
+use super::proxy_protocol::{self, Address};
+use super::refusal::Refusal;
 use super::{Settings, accept, http};
 use crate::base::drain::{self, Drain};
 use crate::base::incoming::Incoming;
@@ -18,6 +21,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -166,23 +170,63 @@ where
     let (serve, metrics) = (Rc::clone(serve), Arc::clone(metrics));
     let accepting = accept::accept(socket, settings, worker, stopping, {
         move |stream, peer, settings: Arc<Settings<E>>| {
-            let (serve, extension) = (Rc::clone(&serve), Arc::clone(&settings.extension));
-            let make = move |session| serve.connection(peer, extension, session);
-            let (metrics, entry) = (Arc::clone(&metrics), opened.open(draining.clone()));
+            let Some(place) = settings.census.enter(settings.limits.connections) else {
+                accept::shard(&settings, worker).refusals.count(Refusal::Connections);
+                turn_away(stream, settings.tls.is_some(), Refusal::Connections);
+                return;
+            };
+            let (serve, metrics) = (Rc::clone(&serve), Arc::clone(&metrics));
+            let entry = opened.open(draining.clone());
             accept::shard(&settings, worker).open.add(1);
             tokio::task::spawn_local(async move {
                 let panics = Panics { metrics, worker };
-                let shard = accept::shard(&settings, worker);
-                let timeout = settings.limits.tls_handshake;
-                let secure = settings.tls.as_ref();
-                let secure = secure.map(|tls| Secure { config: tls.config(), timeout, shard });
-                let limits = &settings.limits;
-                let serving = http::serve(stream, secure, make, &entry, limits, &panics);
+                let serving = connection(stream, peer, &settings, worker, serve, &entry, &panics);
                 panics.catch(serving).await;
-                accept::shard(&settings, worker).open.add(-1);
+                let shard = accept::shard(&settings, worker);
+                if let Some(refusal) = entry.connection.refused() {
+                    shard.refusals.count(refusal);
+                }
+                shard.open.add(-1);
+                drop(place);
             });
         }
     });
     tokio::task::spawn_local(accepting);
     Listening { stop, connections, drain, watch }
+}
+
+/// One connection from its first byte to its last.
+async fn connection<E, S: Serve<E>>(
+    mut stream: TcpStream,
+    mut peer: SocketAddr,
+    settings: &Settings<E>,
+    worker: WorkerIndex,
+    serve: Rc<S>,
+    entry: &Entry,
+    panics: &Panics,
+) {
+    let (known, limits) = (&entry.connection, &settings.limits);
+    let timeout = limits.tls_handshake;
+    if settings.announcing.contains(peer.ip()) {
+        // In a box, because its state is large and gone when the first request comes.
+        match Box::pin(proxy_protocol::receive(&mut stream, known, timeout)).await {
+            Ok(Some(Address::Client(client))) => peer = client,
+            Ok(Some(Address::Peer)) => {}
+            Ok(None) => return,
+            Err(refusal) => return known.refuse(refusal),
+        }
+    }
+    let most = limits.connections_per_address;
+    let place = most.map(|most| settings.census.enter_client(peer.ip(), most.get()));
+    if matches!(place, Some(None)) {
+        known.refuse(Refusal::ConnectionsOfClient);
+        return turn_away(stream, settings.tls.is_some(), Refusal::ConnectionsOfClient);
+    }
+    let extension = Arc::clone(&settings.extension);
+    let make = move |session| serve.connection(peer, extension, session);
+    let shard = accept::shard(settings, worker);
+    let secure = settings.tls.as_ref();
+    let secure = secure.map(|server| Secure { server, timeout, shard });
+    http::serve(stream, secure, make, entry, limits, panics).await;
+    drop(place);
 }

@@ -103,9 +103,10 @@ fn check_and_decide(
     downstream: &Downstream,
     parts: &mut Parts,
 ) -> Result<Decision, Error> {
-    check_request(parts)?;
+    check_request(parts, downstream.forwarding.fields_max)?;
     snapshot.ambiguity.resolve(&mut parts.uri, &mut parts.headers)?;
     let host = authority::host(&parts.uri, &parts.headers, parts.version)?;
+    downstream.check_host(&host)?;
     let head = Head {
         method: &parts.method,
         host: &host,

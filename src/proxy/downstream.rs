@@ -1,6 +1,8 @@
 //! What is known of the client's connection, and through trusted proxies of the client behind it.
 
+use super::error::Error;
 use crate::predicate::Cidrs;
+use crate::tls::Covered;
 use crate::tls::identity::Identity;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::net::{IpAddr, SocketAddr};
@@ -16,6 +18,9 @@ pub struct Forwarding {
     pub trusted_proxies: Cidrs,
     /// The `Via` entry to add to requests and responses, if any.
     pub via: Option<HeaderValue>,
+    /// The most fields of a request over HTTP/2, if there is a limit; HTTP/1.1 has its own where it
+    /// is read.
+    pub fields_max: Option<usize>,
 }
 
 /// One client connection.
@@ -33,6 +38,8 @@ pub struct Downstream {
     pub certificate_names: Vec<String>,
     /// What is told of that certificate.
     pub certificate: Option<HeaderValue>,
+    /// The hosts that the peer may ask for on this connection, if not all.
+    pub covered: Option<Covered>,
     /// The listener's settings when the connection was accepted.
     pub forwarding: Arc<Forwarding>,
 }
@@ -51,6 +58,7 @@ impl Downstream {
             secure: false,
             certificate_names: Vec::new(),
             certificate: None,
+            covered: None,
             forwarding,
         }
     }
@@ -64,6 +72,14 @@ impl Downstream {
             self.certificate_names = identity.names;
         }
         self
+    }
+
+    /// Checks that a host may be asked for on this connection.
+    pub fn check_host(&self, host: &str) -> Result<(), Error> {
+        match &self.covered {
+            Some(covered) if !covered.has(host) => Err(Error::Misdirected),
+            _ => Ok(()),
+        }
     }
 
     /// The client: the peer, or behind trusted proxies the right-most address of
@@ -108,7 +124,7 @@ mod tests {
     fn client(peer: &str, forwarded: &[&str]) -> String {
         let forwarding = Forwarding {
             trusted_proxies: serde_json::from_str(r#"["10.0.0.0/8"]"#).unwrap(),
-            via: None,
+            ..Forwarding::default()
         };
         let downstream = Downstream::new(peer.parse().unwrap(), Arc::new(forwarding));
         let mut headers = HeaderMap::new();

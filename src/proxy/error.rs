@@ -98,6 +98,14 @@ causes! {
     /// The target is longer than anybody needs.
     TargetTooLong "target_too_long"
         URI_TOO_LONG ResourceExhausted Downstream Never "the request's target is too long";
+    /// The head has more fields than it may.
+    TooManyFields "too_many_fields"
+        REQUEST_HEADER_FIELDS_TOO_LARGE ResourceExhausted Downstream Never
+        "the request has too many header fields";
+    /// The certificate that was shown is not for the request's host (RFC 9110 section 15.5.20).
+    Misdirected "misdirected"
+        MISDIRECTED_REQUEST Unavailable Downstream Never
+        "this connection is not for the request's host";
     /// The body has a transfer coding beside `chunked`.
     UnknownCoding "unknown_coding"
         NOT_IMPLEMENTED Unimplemented Downstream Never "no transfer coding but chunked is served here";

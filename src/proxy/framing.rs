@@ -1,14 +1,20 @@
 //! Where a message ends: one that two readers could understand differently is refused.
 
 use super::error::Error;
-use http::header::{EXPECT, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, request};
+use http::header::{COOKIE, EXPECT, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Version, request};
 
 /// The longest path and query, in bytes; 414 beyond (RFC 9110 section 4.1 asks for 8,000 at least).
 const TARGET_BYTES_MAX: usize = 32 * 1024;
 
 /// Checks what a client asks, beyond what its parser refuses already.
-pub fn check_request(parts: &request::Parts) -> Result<(), Error> {
+pub fn check_request(parts: &request::Parts, fields_max: Option<usize>) -> Result<(), Error> {
+    if parts.version == Version::HTTP_2
+        && fields_max
+            .is_some_and(|most| parts.headers.len() > most && fields(&parts.headers) > most)
+    {
+        return Err(Error::TooManyFields);
+    }
     if parts.method == Method::CONNECT {
         return Err(Error::Connect);
     }
@@ -30,9 +36,19 @@ pub fn check_request(parts: &request::Parts) -> Result<(), Error> {
     }
 }
 
+/// The number of fields; those that a cookie was split into are one (RFC 9113 section 8.2.3).
+fn fields(headers: &HeaderMap) -> usize {
+    let crumbs = headers.get_all(COOKIE).iter().count();
+    headers.len() - crumbs.saturating_sub(1)
+}
+
 /// Whether the target is a path, an absolute URI or, for OPTIONS, the asterisk, in visible ASCII
 /// (RFC 9112 section 3.2).
 fn is_target(parts: &request::Parts) -> bool {
+    // RFC 9113 section 8.3.1: there is always one.
+    if parts.uri.scheme_str() == Some("") {
+        return false;
+    }
     let Some(target) = parts.uri.path_and_query() else { return false };
     let target = target.as_str();
     let form = target.starts_with('/') || (target == "*" && parts.method == Method::OPTIONS);
