@@ -93,8 +93,9 @@ impl End {
         Some(Self { timer, cause })
     }
 
-    /// The end of the response that has begun. Once its head has gone out, a call can only be broken
-    /// off, which says less to its client than the deadline that it sees itself: so it may go first.
+    /// The end of the response that has begun. Once its head has gone out, a call can only be
+    /// broken off, which says less to its client than the deadline that it sees itself: so it may
+    /// go first.
     #[must_use]
     pub fn of_response(mut self) -> Self {
         if self.cause == Error::DeadlineExceeded {

@@ -63,10 +63,11 @@ class Service:
     def drip(self, request, context):
         """Says something now and then until cancelled, and notes that."""
         name = request.decode()
+        # A stream that is cancelled while something is sent is not asked for more.
+        context.add_callback(lambda: self.cancelled.update({name: 1}))
         while context.is_active():
             yield b"drop"
             time.sleep(0.02)
-        self.cancelled[name] = self.cancelled.get(name, 0) + 1
 
     def was_cancelled(self, request, context):
         return b"%d" % self.cancelled.get(request.decode(), 0)
