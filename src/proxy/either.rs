@@ -25,7 +25,9 @@ pub(super) async fn exchange_either(
         let opened = endpoint.open(means.connect).await.map_err(|error| not_connected(&error))?;
         let lease = match opened {
             Opened::Http1(connection) => {
-                outgoing.write_http1();
+                if !outgoing.write_http1() {
+                    return Err(Error::UpstreamRefused);
+                }
                 let reused = connection.is_reused();
                 let result = send(connection, endpoint, &mut outgoing.upload, means).await;
                 let broken = matches!(result, Err(Error::UpstreamReset)) && reused;
@@ -66,8 +68,10 @@ pub(super) async fn exchange_either(
         let unseen = matches!(error, http2::SendError::Refused(_));
         let harmless = matches!(error, http2::SendError::Broken(ref error) if error.is_io())
             && reused
-            && means.method.is_idempotent();
-        if message.touched || repeats == REPEATS_MAX || !(unseen || harmless) {
+            && means.method.is_idempotent()
+            && message.body.is_untouched();
+        let again = unseen || harmless;
+        if !message.body.is_whole() || repeats == REPEATS_MAX || !again {
             message.spent = !unseen;
             return Err(not_answered(&error));
         }

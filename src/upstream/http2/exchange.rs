@@ -5,6 +5,7 @@ use super::head::{Framing, Invalid, framing, request};
 use super::upload::{Upload, UploadError};
 use crate::base::body::{Body, BodyError, Source};
 use crate::upstream::http1::head::remove_forbidden;
+use crate::upstream::kept::Kept;
 use crate::upstream::outgoing::Message;
 use bytes::Bytes;
 use h2::client::ResponseFuture;
@@ -57,7 +58,7 @@ pub struct Receiving<S> {
 struct Open<S> {
     stream: RecvStream,
     /// What is left of the request, when the response came before its end.
-    upload: Option<(Upload, Body<S>)>,
+    upload: Option<(Upload, Kept<S>)>,
     /// How much of what was passed on is not given back to the endpoint's window.
     unreleased: usize,
     _lease: Option<Lease>,
@@ -66,6 +67,7 @@ struct Open<S> {
 impl<'m, S: Source> Sending<'m, S> {
     /// Begins to send a message over a stream.
     pub fn new(lease: Lease, message: &'m mut Message<S>, secure: bool) -> Result<Self, SendError> {
+        message.body.rewind();
         let head = request(&message.parts, secure).map_err(SendError::Unsendable)?;
         let sent = lease.sender().send_request(head, !message.streamed);
         let (response, stream) = sent.map_err(|error| {
@@ -83,8 +85,7 @@ impl<'m, S: Source> Sending<'m, S> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(response::Parts, Receiving<S>), SendError>> {
         if let Some(upload) = &mut self.upload {
-            let Message { body, touched, .. } = &mut *self.message;
-            match upload.poll(body, touched, cx) {
+            match upload.poll(&mut self.message.body, cx) {
                 Poll::Ready(Err(UploadError::Body(error))) => {
                     return Poll::Ready(Err(SendError::Body(error)));
                 }
@@ -109,10 +110,12 @@ impl<'m, S: Source> Sending<'m, S> {
 
     fn answered(&mut self, stream: RecvStream, framing: Framing) -> Receiving<S> {
         let Framing { bodiless, length, trailers } = framing;
-        let upload = self
-            .upload
-            .take()
-            .map(|upload| (upload, std::mem::replace(&mut self.message.body, Body::empty())));
+        let upload = self.upload.take().map(|upload| {
+            let nothing = Kept::new(Body::empty());
+            let mut body = std::mem::replace(&mut self.message.body, nothing);
+            body.forget();
+            (upload, body)
+        });
         let lease = self.lease.take();
         let ended = bodiless || stream.is_end_stream() || (length == Some(0) && !trailers);
         let open = Open { stream, upload, unreleased: 0, _lease: lease };
@@ -176,7 +179,7 @@ impl<S: Source> http_body::Body for Receiving<S> {
 impl<S: Source> Open<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         if let Some((upload, body)) = &mut self.upload
-            && upload.poll(body, &mut true, cx).is_ready()
+            && upload.poll(body, cx).is_ready()
         {
             self.upload = None;
         }
