@@ -2,7 +2,6 @@
 
 use super::attempt::{Answer, Failed, Means, answered, can_repeat, not_connected, send};
 use super::error::Error;
-use crate::base::body::BodyError;
 use crate::base::incoming::Incoming;
 use crate::upstream::http2;
 use crate::upstream::local::LocalEndpoint;
@@ -92,7 +91,6 @@ fn not_answered(error: &http2::SendError) -> Error {
         http2::SendError::Broken(_) => Error::UpstreamReset,
         http2::SendError::Invalid(_) => Error::InvalidResponse,
         http2::SendError::Unsendable(_) => Error::BadHost,
-        http2::SendError::Body(BodyError::Stalled(_)) => Error::RequestStalled,
-        http2::SendError::Body(BodyError::Source(_)) => Error::RequestBroken,
+        http2::SendError::Body(error) => Error::of_body(error),
     }
 }

@@ -10,19 +10,23 @@
 )]
 
 mod bodies;
+mod bounds;
 mod cohorts;
 mod connections;
 mod drain;
 mod explain;
 mod failures;
 mod framing;
+mod grpc;
 mod headers;
 mod http2;
 mod http2_conformance;
 mod http2_floods;
+mod interop;
 mod limits;
 mod listeners;
 mod metrics;
+mod paths;
 mod proxy_protocol;
 mod reload;
 mod routing;
