@@ -4,6 +4,7 @@ pub mod body;
 pub mod clock;
 pub mod deadline;
 pub mod drain;
+pub mod http1;
 pub mod incoming;
 pub mod io;
 pub mod problem;

@@ -1,10 +1,11 @@
 //! One request and its response over a connection.
 
 use super::connection::Connection;
-use super::decode::Decoder;
-use super::head::{Head, Invalid, take_response};
+use super::head::{Head, take_response};
 use super::upload::{Upload, UploadError};
 use crate::base::body::{BodyError, Source};
+use crate::base::http1::decode::Decoder;
+use crate::base::http1::fields::Invalid;
 use crate::upstream::local::LocalEndpoint;
 use bytes::Bytes;
 use http::{Method, StatusCode, response};
