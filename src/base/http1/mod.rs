@@ -2,3 +2,6 @@
 
 pub mod decode;
 pub mod fields;
+pub mod informational;
+pub mod scratch;
+pub mod wire;
