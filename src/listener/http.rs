@@ -9,12 +9,12 @@ use super::http1;
 use super::http2::{self, Panics};
 use super::limits::Limits;
 use super::timers::Timers;
+use crate::base::body::Source;
 use crate::base::clock;
 use crate::base::incoming::Incoming;
 use crate::base::io::Io;
 use crate::tls::identity::Identity;
 use ::http::{Request, Response};
-use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::server::conn::http2::Connection as Http2Connection;
 use hyper::service::service_fn;
@@ -61,8 +61,7 @@ pub(super) async fn serve<S, B>(
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + 'static,
     S::Future: 'static,
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Source + 'static,
 {
     let known = &entry.connection;
     let opened = open(stream, secure, known, terms.timers).await;
@@ -80,15 +79,17 @@ async fn serve_http2<S, B>(io: Io, service: S, known: &Rc<Connection>, terms: Te
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + 'static,
     S::Future: 'static,
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Source + 'static,
 {
     let connection = Rc::clone(known);
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let busy = connection.begin();
         // The service is a function, which is always ready.
         let response = service.clone().call(request.map(Incoming::Hyper));
-        async move { Ok::<_, Infallible>(response.await?.map(|body| Counted { body, _busy: busy })) }
+        async move {
+            let response = response.await?;
+            Ok::<_, Infallible>(response.map(|body| Counted { body, _busy: busy }))
+        }
     });
     let connection = http2::builder(terms.limits, terms.panics).serve_connection(io, service);
     let finish = Http2Connection::graceful_shutdown;

@@ -2,6 +2,7 @@
 
 use super::head::{Head, is_begun, parse_request};
 use super::respond::{Broken, Framing, Persistence, Responder};
+use crate::base::body::Source;
 use crate::base::clock;
 use crate::base::deadline::Deadline;
 use crate::base::http1::wire::{Client, Wire};
@@ -13,7 +14,6 @@ use crate::listener::refusal::Refusal;
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, Version};
-use http_body::Body;
 use http_body_util::Full;
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -68,8 +68,7 @@ pub(in crate::listener) async fn serve<S, B>(
     terms: Terms<'_>,
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Source,
 {
     let Start { mut io, deadline } = start;
     let received = BytesMut::from(io.take_read());
@@ -201,8 +200,7 @@ impl Exchange<'_> {
     async fn run<S, B>(self, service: &mut S, head: Head) -> After
     where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-        B: Body<Data = Bytes> + Unpin,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        B: Source,
     {
         let Head { parts, decoder, keep_alive, expects, upgrade } = head;
         let version = parts.version;
