@@ -149,7 +149,14 @@ impl Config {
                 "admin" => config.admin = one(document, value, problems),
                 "drain" => config.drain = one(document, value, problems),
                 unknown => {
-                    let help = nearest(unknown, SECTIONS).map_or_else(
+                    let near = nearest(unknown, SECTIONS);
+                    // What is under a misspelt key is not missing for that.
+                    match near {
+                        Some("listeners") => left_out.listeners.any = true,
+                        Some("routes") => left_out.routes.any = true,
+                        _ => {}
+                    }
+                    let help = near.map_or_else(
                         || format!("known here: {}", SECTIONS.join(", ")),
                         |near| format!("did you mean `{near}`?"),
                     );

@@ -84,8 +84,9 @@ pub async fn deliver(
     let (mut parts, incoming) = request.into_parts();
     let snapshot = &*local.snapshot;
 
-    let checked = check_request(&parts, downstream.forwarding.uri_bytes);
+    let checked = check_request(&parts, &downstream.forwarding);
     let host = checked.and_then(|()| authority::host(&parts.uri, &parts.headers, parts.version));
+    let host = host.and_then(|host| downstream.check_host(&host).map(|()| host));
     let decided = host.map(|host| {
         let head = Head {
             method: &parts.method,

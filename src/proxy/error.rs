@@ -73,6 +73,10 @@ causes! {
     BadTarget "bad_target" BAD_REQUEST Downstream "the request's target is malformed";
     /// The target is longer than the listener takes (RFC 9110 section 4.1).
     TargetTooLong "target_too_long" URI_TOO_LONG Downstream "the request's target is too long";
+    /// The head has more fields than it may.
+    TooManyFields "too_many_fields" REQUEST_HEADER_FIELDS_TOO_LARGE Downstream "the request has too many header fields";
+    /// The certificate that was shown is not for the request's host (RFC 9110 section 15.5.20).
+    Misdirected "misdirected" MISDIRECTED_REQUEST Downstream "this connection is not for the request's host";
     /// The client expects something other than `100-continue`.
     Expectation "expectation" EXPECTATION_FAILED Downstream "this expectation can not be met";
     /// CONNECT is not served.

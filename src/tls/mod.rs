@@ -4,6 +4,7 @@ pub mod certificates;
 pub mod identity;
 pub mod server;
 
+pub use certificates::Covered;
 pub use server::{Server, ServerTlsConfig};
 
 use rustls::crypto::CryptoProvider;

@@ -1,11 +1,13 @@
 //! What the subjects share: the app, the origins, the wire, deadlines.
 
 mod app;
+pub(crate) mod frames;
 mod load;
 mod origin;
 mod wire;
 
 pub(crate) use app::App;
+pub(crate) use frames::Raw;
 pub(crate) use load::Load;
 pub(crate) use origin::{Connection, Origin};
 pub(crate) use wire::{Body, Broken, Client, Head, Response, Wire};
