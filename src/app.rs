@@ -2,6 +2,7 @@
 
 use crate::admin::State;
 use crate::admin::listener::AdminListener;
+use crate::base::body::Source;
 use crate::base::incoming::Incoming;
 use crate::config::Diagnostic;
 use crate::config::FileSource;
@@ -86,11 +87,7 @@ impl Serve<Forwarding> for Serving {
         session: Session,
     ) -> impl tower::Service<
         Request<Incoming>,
-        Response = Response<
-            impl http_body::Body<Data: 'static, Error: std::error::Error + Send + Sync>
-            + Unpin
-            + 'static,
-        >,
+        Response = Response<impl Source + 'static>,
         Error = Infallible,
         Future: 'static,
     > + Clone

@@ -1,5 +1,6 @@
 //! The body of a client's request as it comes, whichever version of HTTP carries it.
 
+use super::http1::wire::{Informational, RawBytes, RequestBody};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
@@ -10,6 +11,45 @@ use std::task::{Context, Poll};
 pub enum Incoming {
     /// Read by hyper.
     Hyper(hyper::body::Incoming),
+    /// Read by us.
+    Http1(RequestBody),
+    /// The client's side of a tunnel, where it stands for a request's body.
+    Tunnel(Tunnel),
+}
+
+/// The bytes that a client sends after a request whose answer switches protocols: the client's side
+/// of a tunnel, to the end of its sending side.
+///
+/// Nothing is read before the connection has been given a response with status 101; until then it
+/// is pending, and it is polled again when that response's body is. It fails if the response is
+/// another one.
+#[derive(Debug)]
+pub struct Tunnel(Carrier);
+
+/// What carries a tunnel.
+#[derive(Debug)]
+enum Carrier {
+    /// The connection of an `Upgrade` (RFC 9110 section 7.8).
+    Http1(RawBytes),
+}
+
+impl Incoming {
+    /// The client's side of a tunnel, if its request offers to switch protocols: `Connection` names
+    /// `Upgrade`, which is there, the version is 1.1, and there is no body.
+    pub fn tunnel(&self) -> Option<Tunnel> {
+        match self {
+            Self::Http1(body) => body.raw_bytes().map(|bytes| Tunnel(Carrier::Http1(bytes))),
+            Self::Hyper(_) | Self::Tunnel(_) => None,
+        }
+    }
+
+    /// Where informational responses (1xx but 101) go, if the client understands them.
+    pub fn informational(&self) -> Option<Informational> {
+        match self {
+            Self::Http1(body) => body.informational(),
+            Self::Hyper(_) | Self::Tunnel(_) => None,
+        }
+    }
 }
 
 impl Body for Incoming {
@@ -24,18 +64,38 @@ impl Body for Incoming {
             Self::Hyper(body) => {
                 Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| Ok(frame?)))
             }
+            Self::Http1(body) => Pin::new(body).poll_frame(cx),
+            Self::Tunnel(tunnel) => Pin::new(tunnel).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Hyper(body) => body.is_end_stream(),
+            Self::Http1(body) => body.is_end_stream(),
+            Self::Tunnel(tunnel) => tunnel.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Hyper(body) => body.size_hint(),
+            Self::Http1(body) => body.size_hint(),
+            Self::Tunnel(tunnel) => tunnel.size_hint(),
+        }
+    }
+}
+
+impl Body for Tunnel {
+    type Data = Bytes;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        match &mut self.get_mut().0 {
+            Carrier::Http1(bytes) => Pin::new(bytes).poll_frame(cx),
         }
     }
 }

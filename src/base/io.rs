@@ -1,6 +1,7 @@
-//! The socket as hyper sees it: small writes go out in one piece, large ones without a copy.
+//! A client's socket, as we and hyper see it: small writes go out in one piece, large ones without
+//! a copy.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use std::cell::{Cell, RefCell};
@@ -9,9 +10,10 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+use tokio_util::io::poll_read_buf;
 
 /// Up to this many bytes, copying parts together costs less than the kernel's work for a vector.
 const FLATTEN_BYTES_MAX: usize = 1024;
@@ -117,6 +119,63 @@ impl Io {
             watch.sent(part.get(..taken).unwrap_or_default());
             left -= taken;
         }
+    }
+
+    /// Takes what was read before.
+    pub fn take_read(&mut self) -> Bytes {
+        std::mem::take(&mut self.read)
+    }
+
+    /// Reads into memory of any kind.
+    pub fn poll_receive(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => Pin::new(stream.inner_mut()).poll_read(cx, to),
+            Stream::Secure(stream) => Pin::new(stream.inner_mut()).poll_read(cx, to),
+        }
+    }
+
+    /// Reads into what room there is; says how much.
+    pub fn poll_receive_into(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut BytesMut,
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.stream {
+            Stream::Plain(stream) => poll_read_buf(Pin::new(stream.inner_mut()), cx, to),
+            Stream::Secure(stream) => poll_read_buf(Pin::new(stream.inner_mut()), cx, to),
+        }
+    }
+
+    /// Writes the parts of a message, as many bytes of them as are taken.
+    pub fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(self).poll_write_vectored(cx, parts)
+    }
+
+    /// Writes what was taken and held back.
+    pub fn poll_send_rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self).poll_flush(cx)
+    }
+
+    /// Lets the connection end by a reset when it is dropped, which nobody takes for its regular
+    /// end.
+    pub fn reset(&self) -> io::Result<()> {
+        match &self.stream {
+            Stream::Plain(stream) => stream.inner().set_zero_linger(),
+            Stream::Secure(stream) => stream.inner().get_ref().0.set_zero_linger(),
+        }
+    }
+
+    /// Ends our sending side.
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self).poll_shutdown(cx)
     }
 }
 

@@ -5,6 +5,7 @@ pub mod bounds;
 pub mod clock;
 pub mod deadline;
 pub mod drain;
+pub mod http1;
 pub mod incoming;
 pub mod io;
 pub mod problem;

@@ -263,8 +263,9 @@ fn forwarding(config: &ListenerConfig) -> Forwarding {
         // RFC 9110 section 7.6.3: the received protocol's version and a pseudonym.
         HeaderValue::from_str(&format!("1.1 {}", name.value)).ok()
     });
+    let uri_bytes = usize::try_from(config.limits.uri_bytes.0).unwrap_or(usize::MAX);
     let fields_max = Some(config.limits.headers.into());
-    Forwarding { trusted_proxies: config.trusted_proxies.clone(), via, fields_max }
+    Forwarding { trusted_proxies: config.trusted_proxies.clone(), via, uri_bytes, fields_max }
 }
 
 /// The place of the snapshot in use before there is any configuration: every request gets 404.

@@ -33,10 +33,17 @@ pub(super) struct Panics {
 
 impl Panics {
     /// Runs to the end, or to the first panic.
-    pub(super) async fn catch<F: Future<Output = ()>>(&self, future: F) {
-        if AssertUnwindSafe(future).catch_unwind().await.is_err() {
-            self.metrics.panicked(self.worker);
-        }
+    pub(super) fn catch<F: Future<Output = ()>>(
+        &self,
+        future: F,
+    ) -> impl Future<Output = ()> + use<F> {
+        // Not an async function, which would have room for the future twice.
+        let Self { metrics, worker } = self.clone();
+        AssertUnwindSafe(future).catch_unwind().map(move |ended| {
+            if ended.is_err() {
+                metrics.panicked(worker);
+            }
+        })
     }
 }
 
@@ -49,8 +56,7 @@ pub(super) struct Streams {
 
 impl<F: Future<Output = ()> + 'static> Executor<F> for Streams {
     fn execute(&self, future: F) {
-        let panics = self.panics.clone();
-        let task = tokio::task::spawn_local(async move { panics.catch(future).await });
+        let task = tokio::task::spawn_local(self.panics.catch(future));
         self.connection.started(task.abort_handle());
     }
 }
@@ -103,8 +109,9 @@ mod tests {
     use super::Panics;
     use crate::base::drain;
     use crate::base::incoming::Incoming;
-    use crate::listener::connections::{Connections, STUCK_LOOKS_MAX};
-    use crate::listener::http::serve;
+    use crate::listener::ListenerShard;
+    use crate::listener::connections::Connections;
+    use crate::listener::http::{Terms, serve};
     use crate::listener::limits::Limits;
     use crate::telemetry::metrics::Metrics;
     use crate::telemetry::shard::WorkerIndex;
@@ -130,6 +137,9 @@ mod tests {
         let connections = Rc::new(Connections::default());
         let (_drain, draining) = drain::pair();
         let entry = connections.open(draining);
+        let known = Rc::clone(&entry.connection);
+        let limits = Limits::default();
+        let timers = connections.timers(&limits);
         let service = tower::service_fn(async |_: Request<Incoming>| {
             let chunk = || Ok::<_, Infallible>(Frame::data(Bytes::from_static(CHUNK)));
             let chunks = futures_util::stream::iter(std::iter::repeat_with(chunk).take(CHUNKS));
@@ -137,7 +147,9 @@ mod tests {
         });
         spawn_local(async move {
             let panics = Panics { metrics: Arc::new(Metrics::new(1)), worker: WorkerIndex(0) };
-            serve(stream, None, |_| service, &entry, &Limits::default(), &panics).await;
+            let shard = ListenerShard::default();
+            let terms = Terms { limits: &limits, timers: &timers, shard: &shard, panics: &panics };
+            serve(stream, None, |_| service, &entry, terms).await;
         });
         let mut builder = h2::client::Builder::new();
         builder.initial_connection_window_size(8 * 1024 * 1024);
@@ -149,14 +161,14 @@ mod tests {
             client.send_request(request, true).unwrap().0.await.unwrap().into_body()
         };
         let (mut held, mut read) = (ask().await, ask().await);
-        for _ in 0..STUCK_LOOKS_MAX + 2 {
+        for _ in 0..3 {
             // This one goes on between any two looks; nothing of the other is given back.
             let data = read.data().await.unwrap().unwrap();
             read.flow_control().release_capacity(data.len()).unwrap();
             for _ in 0..10 {
                 yield_now().await;
             }
-            connections.close_idle();
+            assert!(!known.look());
         }
         let broken = loop {
             match held.data().await {

@@ -8,12 +8,14 @@ mod flood;
 mod frames;
 mod handshake;
 pub mod http;
+pub mod http1;
 mod http2;
 pub mod limits;
 pub mod proxy_protocol;
-mod refusal;
+pub mod refusal;
 pub mod set;
 pub mod socket;
+mod timers;
 pub mod worker;
 
 use crate::base::problem::Spanned;
@@ -60,6 +62,10 @@ pub struct ListenerConfig {
     /// How long clients may take.
     #[serde(default)]
     pub timeouts: ListenerTimeoutsConfig,
+    /// Whether a client that ends its sending side before it was answered has given up. Without it
+    /// the client gets its answer.
+    #[serde(default)]
+    pub abort_on_close: bool,
 }
 
 /// What a listener's connections need to know of it, as it was when they were accepted.

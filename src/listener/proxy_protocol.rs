@@ -166,7 +166,7 @@ async fn peek(
             Some(Order::Finish) => *finish = true,
             Some(Order::Close) => return Poll::Ready(None),
             // It has a time limit of its own.
-            Some(Order::CloseIdle) | None => {}
+            None => {}
         }
         Pin::new(stream).poll_peek(cx, &mut buffer).map(|read| read.ok().filter(|read| *read > 0))
     })

@@ -113,7 +113,8 @@ impl<E: Send + Sync + 'static> ListenerSet<E> {
                         .map(|one| one.trusted.clone())
                         .unwrap_or_default(),
                 ),
-                limits: Limits::new(&config.limits, &config.timeouts),
+                limits: Limits::new(&config.limits, &config.timeouts)
+                    .abort_on_close(config.abort_on_close),
                 sockets,
             });
         }

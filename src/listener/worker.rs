@@ -3,11 +3,13 @@
 use super::admission::turn_away;
 use super::connections::{Connections, Entry};
 use super::handshake::Secure;
-use super::http::Session;
+use super::http::{Session, Terms};
 use super::http2::Panics;
 use super::proxy_protocol::{self, Address};
 use super::refusal::Refusal;
+use super::timers::Timers;
 use super::{Settings, accept, http};
+use crate::base::body::Source;
 use crate::base::drain::{self, Drain};
 use crate::base::incoming::Incoming;
 use crate::telemetry::metrics::Metrics;
@@ -24,7 +26,6 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 
 /// What the control plane tells a worker.
 #[derive(Debug)]
@@ -63,11 +64,7 @@ pub trait Serve<E>: 'static {
         session: Session,
     ) -> impl tower::Service<
         Request<Incoming>,
-        Response = Response<
-            impl http_body::Body<Data: 'static, Error: std::error::Error + Send + Sync>
-            + Unpin
-            + 'static,
-        >,
+        Response = Response<impl Source + 'static>,
         Error = Infallible,
         Future: 'static,
     > + Clone
@@ -103,7 +100,6 @@ struct Listening {
     stop: Drain,
     connections: Rc<Connections>,
     drain: Drain,
-    watch: JoinHandle<()>,
 }
 
 async fn run<E, S>(
@@ -141,7 +137,6 @@ async fn run<E, S>(
                     let finished = gone.drain.finish(timeout).await;
                     // Those whose time is up are cut off.
                     gone.connections.close();
-                    gone.watch.abort();
                     let _ = done.send(finished && stopped);
                 });
             }
@@ -164,8 +159,6 @@ where
     let (stop, stopping) = drain::pair();
     let (drain, draining) = drain::pair();
     let connections = Rc::new(Connections::default());
-    let watched = Rc::clone(&connections);
-    let watch = tokio::task::spawn_local(async move { watched.watch().await });
     let opened = Rc::clone(&connections);
     let (serve, metrics) = (Rc::clone(serve), Arc::clone(metrics));
     let accepting = accept::accept(socket, settings, worker, stopping, {
@@ -177,10 +170,12 @@ where
             };
             let (serve, metrics) = (Rc::clone(&serve), Arc::clone(&metrics));
             let entry = opened.open(draining.clone());
+            let timers = opened.timers(&settings.limits);
             accept::shard(&settings, worker).open.add(1);
             tokio::task::spawn_local(async move {
                 let panics = Panics { metrics, worker };
-                let serving = connection(stream, peer, &settings, worker, serve, &entry, &panics);
+                let here = (worker, &*timers);
+                let serving = connection(stream, peer, &settings, here, serve, &entry, &panics);
                 panics.catch(serving).await;
                 let shard = accept::shard(&settings, worker);
                 if let Some(refusal) = entry.connection.refused() {
@@ -192,7 +187,7 @@ where
         }
     });
     tokio::task::spawn_local(accepting);
-    Listening { stop, connections, drain, watch }
+    Listening { stop, connections, drain }
 }
 
 /// One connection from its first byte to its last.
@@ -200,7 +195,7 @@ async fn connection<E, S: Serve<E>>(
     mut stream: TcpStream,
     mut peer: SocketAddr,
     settings: &Settings<E>,
-    worker: WorkerIndex,
+    (worker, timers): (WorkerIndex, &Timers),
     serve: Rc<S>,
     entry: &Entry,
     panics: &Panics,
@@ -227,6 +222,7 @@ async fn connection<E, S: Serve<E>>(
     let shard = accept::shard(settings, worker);
     let secure = settings.tls.as_ref();
     let secure = secure.map(|server| Secure { server, timeout, shard });
-    http::serve(stream, secure, make, entry, limits, panics).await;
+    let terms = Terms { limits, timers, shard, panics };
+    http::serve(stream, secure, make, entry, terms).await;
     drop(place);
 }

@@ -6,6 +6,7 @@ use super::timeouts::End;
 use crate::base::body::Progress;
 use crate::base::clock;
 use crate::base::deadline::Deadlines;
+use crate::base::http1::wire::Informational;
 use crate::base::incoming::Incoming;
 use crate::telemetry::series::Outcome;
 use crate::upstream::http1::{Connection, SendError, Sending, Upload};
@@ -150,6 +151,8 @@ pub struct Means<'a> {
     pub method: &'a Method,
     /// How far the request's body got, if it has one.
     pub progress: Option<&'a Progress>,
+    /// Where informational responses go, if the client understands them.
+    pub informational: Option<&'a Informational>,
     /// How long making a connection may take.
     pub connect: Duration,
     /// How long waiting for the response may take.
@@ -262,7 +265,7 @@ pub(super) async fn send(
 ) -> Result<Answer, Error> {
     // Over a kept connection the request goes out as it came: the clock need not be read again.
     let fresh = means.retry || !connection.is_reused();
-    let mut sending = Sending::new(connection, upload, means.method);
+    let mut sending = Sending::new(connection, upload, means.method, means.informational);
     match answered(means, fresh, |cx| sending.poll(cx, endpoint)).await {
         Ok((parts, receiving)) => Ok((parts, Receiving::Http1(receiving))),
         Err(Failed::Sending(error)) => Err(not_answered(&error)),

@@ -60,6 +60,7 @@ pub async fn deliver(
     let refused = route.split.override_header().filter(|_| override_refused);
     prepare_request(&mut parts, downstream, refused);
     let method = parts.method.clone();
+    let informational = incoming.informational();
     let mut body = Body::stream(incoming, route.timeouts.idle);
     if let Some(bounds) = route.limits.bounds() {
         body.bound(bounds);
@@ -78,6 +79,7 @@ pub async fn deliver(
         let means = Means {
             method: &method,
             progress: progress.as_deref(),
+            informational: informational.as_ref(),
             connect: route.timeouts.connect,
             response: &deadlines,
             retry: retry > 0,
@@ -103,7 +105,7 @@ fn check_and_decide(
     downstream: &Downstream,
     parts: &mut Parts,
 ) -> Result<Decision, Error> {
-    check_request(parts, downstream.forwarding.fields_max)?;
+    check_request(parts, &downstream.forwarding)?;
     snapshot.ambiguity.resolve(&mut parts.uri, &mut parts.headers)?;
     let host = authority::host(&parts.uri, &parts.headers, parts.version)?;
     downstream.check_host(&host)?;

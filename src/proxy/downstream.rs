@@ -12,15 +12,28 @@ use std::sync::Arc;
 pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// How a listener treats what its peers say of the client, and what it says of itself.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Forwarding {
     /// The peers whose forwarded fields count.
     pub trusted_proxies: Cidrs,
     /// The `Via` entry to add to requests and responses, if any.
     pub via: Option<HeaderValue>,
+    /// The longest path and query, in bytes.
+    pub uri_bytes: usize,
     /// The most fields of a request over HTTP/2, if there is a limit; HTTP/1.1 has its own where it
     /// is read.
     pub fields_max: Option<usize>,
+}
+
+impl Default for Forwarding {
+    fn default() -> Self {
+        Self {
+            trusted_proxies: Cidrs::default(),
+            via: None,
+            uri_bytes: usize::MAX,
+            fields_max: None,
+        }
+    }
 }
 
 /// One client connection.

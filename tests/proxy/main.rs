@@ -19,6 +19,7 @@ mod failures;
 mod framing;
 mod grpc;
 mod headers;
+mod http1;
 mod http2;
 mod http2_conformance;
 mod http2_floods;

@@ -1,8 +1,11 @@
 //! Heads of messages: requests written, responses read.
 
-use super::decode::Decoder;
+use crate::base::http1::decode::Decoder;
+use crate::base::http1::fields::{
+    Invalid, content_length, has_bare_line_feed, is_chunked, keeps_alive, write_fields,
+};
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use http::{request, response};
 use hyper::ext::ReasonPhrase;
@@ -12,11 +15,6 @@ use std::mem::MaybeUninit;
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// The most header fields of a response.
 pub const HEADERS_MAX: usize = 128;
-
-/// What is wrong with a response.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Invalid(pub &'static str);
 
 /// A response's head and what it says of the rest.
 #[derive(Debug)]
@@ -41,48 +39,6 @@ pub(super) fn write_request(parts: &request::Parts) -> Bytes {
     head.put_slice(b" HTTP/1.1\r\n");
     write_fields(&mut head, &parts.headers);
     head.freeze()
-}
-
-/// Writes the last chunk with its trailers; those that would change the message are left out.
-pub(super) fn write_last_chunk(trailers: Option<HeaderMap>) -> Bytes {
-    let Some(mut trailers) = trailers else { return Bytes::from_static(b"0\r\n\r\n") };
-    remove_forbidden(&mut trailers);
-    let mut tail = BytesMut::with_capacity(256);
-    tail.put_slice(b"0\r\n");
-    write_fields(&mut tail, &trailers);
-    tail.freeze()
-}
-
-fn write_fields(head: &mut BytesMut, headers: &HeaderMap) {
-    for (name, value) in headers {
-        head.put_slice(name.as_str().as_bytes());
-        head.put_slice(b": ");
-        head.put_slice(value.as_bytes());
-        head.put_slice(b"\r\n");
-    }
-    head.put_slice(b"\r\n");
-}
-
-/// Removes trailer fields that frame, route or authorise (RFC 9110 section 6.5.1).
-pub(in crate::upstream) fn remove_forbidden(trailers: &mut HeaderMap) {
-    use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_RANGE, CONTENT_TYPE, COOKIE};
-    use http::header::{HOST, SET_COOKIE, TE, TRAILER};
-    for name in [
-        AUTHORIZATION,
-        CONNECTION,
-        CONTENT_ENCODING,
-        CONTENT_LENGTH,
-        CONTENT_RANGE,
-        CONTENT_TYPE,
-        COOKIE,
-        HOST,
-        SET_COOKIE,
-        TE,
-        TRAILER,
-        TRANSFER_ENCODING,
-    ] {
-        trailers.remove(name);
-    }
 }
 
 /// Takes a response's head from the front of what was received; nothing if it is not all there.
@@ -148,11 +104,6 @@ fn parse(bytes: &Bytes, method: &Method) -> Result<Head, Invalid> {
     Ok(Head { parts: response.into_parts().0, decoder, keep_alive })
 }
 
-fn has_bare_line_feed(head: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', head)
-        .any(|at| at.checked_sub(1).and_then(|before| head.get(before)) != Some(&b'\r'))
-}
-
 /// How the body is framed (RFC 9112 section 6.3); anything ambiguous is an error.
 fn framing(
     headers: &HeaderMap,
@@ -186,38 +137,12 @@ fn framing(
     })
 }
 
-fn is_chunked(coding: &HeaderValue) -> bool {
-    coding.as_bytes().eq_ignore_ascii_case(b"chunked")
-}
-
-pub(in crate::upstream) fn content_length(value: &HeaderValue) -> Result<u64, Invalid> {
-    let digits = value.as_bytes();
-    let wrong = Invalid("the length is malformed");
-    if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(wrong);
-    }
-    value.to_str().ok().and_then(|text| text.parse().ok()).ok_or(wrong)
-}
-
-/// Whether the connection persists (RFC 9112 section 9.3).
-fn keeps_alive(headers: &HeaderMap, version: Version) -> bool {
-    let mut close = false;
-    let mut keep = false;
-    for value in headers.get_all(CONNECTION) {
-        for option in value.as_bytes().split(|byte| *byte == b',') {
-            close |= option.trim_ascii().eq_ignore_ascii_case(b"close");
-            keep |= option.trim_ascii().eq_ignore_ascii_case(b"keep-alive");
-        }
-    }
-    !close && (version == Version::HTTP_11 || keep)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Head, Invalid, take_response, write_last_chunk, write_request};
-    use crate::upstream::http1::decode::Decoder;
+    use super::{Head, Invalid, take_response, write_request};
+    use crate::base::http1::decode::Decoder;
     use bytes::BytesMut;
-    use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+    use http::{Method, Request, StatusCode};
     use proptest::prelude::*;
 
     fn take(text: &str, method: &Method) -> Result<Option<Head>, Invalid> {
@@ -238,14 +163,6 @@ mod tests {
         );
         let parts = Request::options("*").body(()).unwrap().into_parts().0;
         assert_eq!(write_request(&parts), &b"OPTIONS * HTTP/1.1\r\n\r\n"[..]);
-    }
-
-    #[test]
-    fn trailers_can_not_change_the_message() {
-        let mut trailers = HeaderMap::new();
-        trailers.insert("x-sum", HeaderValue::from_static("1"));
-        trailers.insert("content-length", HeaderValue::from_static("5"));
-        assert_eq!(write_last_chunk(Some(trailers)), &b"0\r\nx-sum: 1\r\n\r\n"[..]);
     }
 
     #[test]

@@ -5,7 +5,6 @@
 //! channels, wake-ups and copies between the two, a third of the work of a small request.
 
 pub mod connection;
-pub mod decode;
 pub mod exchange;
 pub mod head;
 pub mod upload;

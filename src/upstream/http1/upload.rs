@@ -2,6 +2,7 @@
 
 use super::head::write_request;
 use crate::base::body::{Body, BodyError, Source};
+use crate::base::http1::fields::write_last_chunk;
 use crate::base::io::poll_write_parts;
 use crate::upstream::stream::Stream;
 use bytes::{Buf, Bytes, BytesMut};
@@ -165,7 +166,7 @@ impl<S: Source> Upload<S> {
     fn finish(&mut self, trailers: Option<HeaderMap>) {
         self.rest = Rest::Nothing;
         if self.chunked {
-            self.tail = super::head::write_last_chunk(trailers);
+            self.tail = write_last_chunk(trailers);
         }
     }
 

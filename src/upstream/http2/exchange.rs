@@ -4,7 +4,8 @@ use super::connection::Lease;
 use super::head::{Framing, Invalid, framing, request};
 use super::upload::{Upload, UploadError};
 use crate::base::body::{Body, BodyError, Source};
-use crate::upstream::http1::head::remove_forbidden;
+use crate::base::http1::fields::remove_forbidden;
+use crate::base::http1::wire::Informational;
 use crate::upstream::kept::Kept;
 use crate::upstream::outgoing::Message;
 use bytes::Bytes;
@@ -79,10 +80,11 @@ impl<'m, S: Source> Sending<'m, S> {
         Ok(Self { message, response, upload, lease: Some(lease), informational: 0 })
     }
 
-    /// Sends on, and waits for the head of the response.
+    /// Sends on, and waits for the head of the response; informational ones go to `informed`.
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
+        informed: Option<&Informational>,
     ) -> Poll<Result<(response::Parts, Receiving<S>), SendError>> {
         if let Some(upload) = &mut self.upload {
             match upload.poll(&mut self.message.body, cx) {
@@ -99,6 +101,9 @@ impl<'m, S: Source> Sending<'m, S> {
             if head.status() == 101 || self.informational > INFORMATIONAL_MAX {
                 let wrong = "an informational response that nobody asked for";
                 return Poll::Ready(Err(SendError::Invalid(wrong.to_owned())));
+            }
+            if let Some(informed) = informed {
+                informed.send(&head.into_parts().0);
             }
         }
         let response = ready!(Pin::new(&mut self.response).poll(cx)).map_err(classify)?;

@@ -53,7 +53,7 @@ pub fn framing(parts: &response::Parts, method: &Method) -> Result<Framing, Inva
     if lengths.next().is_some() {
         return Err(Invalid("the length is repeated"));
     }
-    let length = length.map(crate::upstream::http1::head::content_length).transpose();
+    let length = length.map(crate::base::http1::fields::content_length).transpose();
     let length = length.map_err(|_| Invalid("the length is malformed"))?;
     if parts.status.is_informational() {
         return Err(Invalid("the final response is informational"));

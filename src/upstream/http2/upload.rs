@@ -1,7 +1,7 @@
 //! A request's body on its way out, as fast as the endpoint takes it.
 
 use crate::base::body::{BodyError, Source};
-use crate::upstream::http1::head::remove_forbidden;
+use crate::base::http1::fields::remove_forbidden;
 use crate::upstream::kept::Kept;
 use bytes::Bytes;
 use h2::{Reason, SendStream};

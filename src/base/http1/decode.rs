@@ -1,6 +1,6 @@
-//! Where a response's body ends, and its chunks (RFC 9112 sections 6.3 and 7.1).
+//! Where a message's body ends, and its chunks (RFC 9112 sections 6.3 and 7.1).
 
-use super::head::{Invalid, remove_forbidden};
+use super::fields::{Invalid, remove_forbidden};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
@@ -23,7 +23,7 @@ pub enum Decoder {
     Length(u64),
     /// Chunks.
     Chunked(Chunk),
-    /// Everything until the endpoint closes the connection.
+    /// Everything until the sender closes the connection.
     UntilClose,
 }
 
@@ -53,10 +53,7 @@ impl Decoder {
 
     /// Takes the next frame from the front of what was received; nothing if more must come first,
     /// or if the body is done.
-    pub(super) fn take(
-        &mut self,
-        received: &mut BytesMut,
-    ) -> Result<Option<Frame<Bytes>>, Invalid> {
+    pub fn take(&mut self, received: &mut BytesMut) -> Result<Option<Frame<Bytes>>, Invalid> {
         match self {
             Self::Done => Ok(None),
             Self::UntilClose if received.is_empty() => Ok(None),
@@ -82,8 +79,8 @@ impl Decoder {
         }
     }
 
-    /// The endpoint closed the connection: says whether the body is complete.
-    pub(super) fn close(&mut self) -> bool {
+    /// The sender closed the connection: says whether the body is complete.
+    pub fn close(&mut self) -> bool {
         if matches!(self, Self::UntilClose) {
             *self = Self::Done;
         }
