@@ -61,9 +61,13 @@ impl Body for Incoming {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.get_mut() {
-            Self::Hyper(body) => {
-                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| Ok(frame?)))
-            }
+            Self::Hyper(body) => match Pin::new(&mut *body).poll_frame(cx) {
+                // A stream that is reset with NO_ERROR ends like one that is complete.
+                Poll::Ready(None) if !body.is_end_stream() => {
+                    Poll::Ready(Some(Err("the stream was reset".into())))
+                }
+                polled => polled.map(|frame| frame.map(|frame| Ok(frame?))),
+            },
             Self::Http1(body) => Pin::new(body).poll_frame(cx),
             Self::Tunnel(tunnel) => Pin::new(tunnel).poll_frame(cx),
         }

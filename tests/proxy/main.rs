@@ -19,6 +19,7 @@ mod failures;
 mod framing;
 mod grpc;
 mod headers;
+mod hostile_endpoints;
 mod http1;
 mod http2;
 mod http2_conformance;

@@ -1,6 +1,6 @@
-//! HTTP/2 frame by frame: what hostile and broken clients of the tests send.
+//! HTTP/2 frame by frame: what hostile and broken clients and endpoints of the tests send.
 
-use super::{Broken, Client};
+use super::{Broken, Client, Connection, Wire};
 use std::net::SocketAddr;
 
 pub(crate) const DATA: u8 = 0;
@@ -87,11 +87,7 @@ impl Raw {
 
     /// Reads a frame.
     pub(crate) async fn read(&mut self) -> Result<Frame, Broken> {
-        let head = self.0.take(9).await?;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let payload = self.0.take(length.try_into().unwrap()).await?;
-        let stream = u32::from_be_bytes(head[5..].try_into().unwrap());
-        Ok(Frame { kind: head[3], flags: head[4], stream, payload })
+        read(&mut self.0).await
     }
 
     /// Reads until a stream has an answer or the connection ends.
@@ -116,6 +112,59 @@ impl Raw {
         self.head(stream, END_STREAM, &GET).await;
         self.outcome(stream).await
     }
+}
+
+/// An endpoint that sends frames as it is told.
+pub(crate) struct RawEndpoint(pub(crate) Connection);
+
+impl RawEndpoint {
+    /// Reads the preface and says hello with these settings.
+    pub(crate) async fn accept(mut connection: Connection, settings: &[u8]) -> Self {
+        let _ = connection.take(24).await;
+        connection.send(frame(SETTINGS, 0, 0, settings)).await;
+        Self(connection)
+    }
+
+    pub(crate) async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        self.0.send(frame(kind, flags, stream, payload)).await;
+    }
+
+    /// Sends the head of a response.
+    pub(crate) async fn head(&mut self, stream: u32, flags: u8, fields: &[(&str, &str)]) {
+        self.send(HEADERS, END_HEADERS | flags, stream, &block(fields)).await;
+    }
+
+    /// Reads a frame.
+    pub(crate) async fn read(&mut self) -> Result<Frame, Broken> {
+        read(&mut self.0).await
+    }
+
+    /// Waits for the head of a request and gives its stream.
+    pub(crate) async fn request(&mut self) -> Result<u32, Broken> {
+        Ok(self.next(HEADERS).await?.stream)
+    }
+
+    /// Waits for a frame of this kind; takes note of settings.
+    pub(crate) async fn next(&mut self, kind: u8) -> Result<Frame, Broken> {
+        loop {
+            let frame = self.read().await?;
+            if frame.kind == SETTINGS && frame.flags & ACK == 0 {
+                self.send(SETTINGS, ACK, 0, &[]).await;
+            }
+            if frame.kind == kind {
+                return Ok(frame);
+            }
+        }
+    }
+}
+
+/// Reads a frame.
+async fn read(wire: &mut Wire) -> Result<Frame, Broken> {
+    let head = wire.take(9).await?;
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+    let payload = wire.take(length.try_into().unwrap()).await?;
+    let stream = u32::from_be_bytes(head[5..].try_into().unwrap());
+    Ok(Frame { kind: head[3], flags: head[4], stream, payload })
 }
 
 /// A frame as bytes.

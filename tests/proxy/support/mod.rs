@@ -10,7 +10,7 @@ mod wire;
 
 pub(crate) use app::App;
 pub(crate) use authority::{Authority, Pair};
-pub(crate) use frames::Raw;
+pub(crate) use frames::{Raw, RawEndpoint};
 pub(crate) use http2::{Answering, H2Client, H2Origin, Served};
 pub(crate) use load::Load;
 pub(crate) use origin::{Connection, Origin};

@@ -4,6 +4,7 @@ use super::within;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -111,6 +112,14 @@ impl Wire {
     pub(crate) async fn fill(&mut self) -> bool {
         let read = within(self.stream.read_buf(&mut self.buffer)).await;
         read.is_ok_and(|read| read > 0)
+    }
+
+    /// Reads some more if it comes within this time; false at the end of the connection.
+    pub(crate) async fn fill_for(&mut self, time: Duration) -> Option<bool> {
+        if !self.buffer.is_empty() {
+            return Some(true);
+        }
+        tokio::time::timeout(time, self.fill()).await.ok()
     }
 
     /// Takes this many bytes.
