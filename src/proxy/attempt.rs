@@ -239,7 +239,9 @@ async fn exchange(
             }
         };
         let reused = connection.is_reused();
-        match send(connection, endpoint, upload, means).await {
+        // Over a kept connection the request goes out as it came: the clock need not be read again.
+        let fresh = means.retry || !reused;
+        match send(connection, endpoint, upload, means, fresh).await {
             Err(Error::UpstreamReset) if reused && can_repeat(upload.as_mut(), means) => {}
             result => return result,
         }
@@ -255,16 +257,15 @@ pub(super) fn can_repeat(upload: Option<&mut Upload<Incoming>>, means: &Means<'_
     })
 }
 
-/// Sends over one connection. The time for the response runs while the client is not the one that
-/// is waited for.
+/// Sends over one connection. The time for the response runs from now if `fresh`, else from when the
+/// request came, while the client is not the one that is waited for.
 pub(super) async fn send(
     connection: Box<Connection>,
     endpoint: &Rc<LocalEndpoint>,
     upload: &mut Option<Upload<Incoming>>,
     means: &Means<'_>,
+    fresh: bool,
 ) -> Result<Answer, Error> {
-    // Over a kept connection the request goes out as it came: the clock need not be read again.
-    let fresh = means.retry || !connection.is_reused();
     let mut sending = Sending::new(connection, upload, means.method, means.informational);
     match answered(means, fresh, |cx| sending.poll(cx, endpoint)).await {
         Ok((parts, receiving)) => Ok((parts, Receiving::Http1(receiving))),

@@ -29,7 +29,7 @@ pub(super) async fn exchange_either(
                     return Err(Error::UpstreamRefused);
                 }
                 let reused = connection.is_reused();
-                let result = send(connection, endpoint, &mut outgoing.upload, means).await;
+                let result = send(connection, endpoint, &mut outgoing.upload, means, true).await;
                 let broken = matches!(result, Err(Error::UpstreamReset)) && reused;
                 if broken && repeats < REPEATS_MAX && can_repeat(outgoing.upload.as_mut(), means) {
                     repeats += 1;
@@ -48,11 +48,11 @@ pub(super) async fn exchange_either(
             return Err(Error::UpstreamProtocol);
         };
         let reused = lease.is_reused();
-        let fresh = means.retry || !reused;
         let result = match http2::Sending::new(lease, message, secure) {
             Ok(mut sending) => {
                 let informational = means.informational;
-                let result = answered(means, fresh, |cx| sending.poll(cx, informational)).await;
+                // The request may have waited for the stream.
+                let result = answered(means, true, |cx| sending.poll(cx, informational)).await;
                 if matches!(result, Err(Failed::TimedOut)) {
                     sending.timed_out();
                 }
