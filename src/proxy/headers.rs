@@ -2,11 +2,12 @@
 
 use super::downstream::{Downstream, FORWARDED_FOR};
 use http::header::{
-    CONNECTION, COOKIE, HOST, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE,
+    VIA,
 };
 use http::request::Parts;
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -68,6 +69,10 @@ pub fn prepare_request(
 pub fn prepare_response(parts: &mut http::response::Parts, downstream: &Downstream) {
     parts.version = Version::HTTP_11;
     remove_hop_by_hop(&mut parts.headers);
+    if parts.status == StatusCode::NO_CONTENT {
+        // RFC 9110 section 8.6 forbids it, and clients of HTTP/2 refuse it.
+        parts.headers.remove(CONTENT_LENGTH);
+    }
     if let Some(via) = &downstream.forwarding.via {
         parts.headers.append(VIA, via.clone());
     }

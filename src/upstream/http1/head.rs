@@ -100,8 +100,18 @@ fn parse(bytes: &Bytes, method: &Method) -> Result<Head, Invalid> {
     {
         response.extensions_mut().insert(reason);
     }
-    let keep_alive = keep_alive && !matches!(decoder, Decoder::UntilClose);
+    let keep_alive =
+        keep_alive && !matches!(decoder, Decoder::UntilClose) && !promises_too_much(&response);
     Ok(Head { parts: response.into_parts().0, decoder, keep_alive })
+}
+
+/// Whether a response without content says that there is some (RFC 9110 section 8.6): it may come,
+/// and would be taken for the answer to the next request.
+fn promises_too_much(response: &Response<()>) -> bool {
+    let headers = response.headers();
+    let length = headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    response.status() == StatusCode::NO_CONTENT
+        && (length || headers.contains_key(TRANSFER_ENCODING))
 }
 
 /// How the body is framed (RFC 9112 section 6.3); anything ambiguous is an error.
