@@ -50,8 +50,8 @@ pub enum SendError {
 pub struct Receiving<S> {
     /// Nothing after the end.
     open: Option<Open<S>>,
+    /// How much is left of it, if that is known.
     length: Option<u64>,
-    trailers: bool,
 }
 
 /// What a body that is not at its end needs.
@@ -91,7 +91,10 @@ impl<'m, S: Source> Sending<'m, S> {
                 Poll::Ready(Err(UploadError::Body(error))) => {
                     return Poll::Ready(Err(SendError::Body(error)));
                 }
-                Poll::Ready(Ok(()) | Err(UploadError::Stream)) => self.upload = None,
+                Poll::Ready(Ok(()) | Err(UploadError::Stream)) => {
+                    self.upload = None;
+                    self.message.body.abandon();
+                }
                 Poll::Pending => {}
             }
         }
@@ -121,7 +124,7 @@ impl<'m, S: Source> Sending<'m, S> {
     }
 
     fn answered(&mut self, stream: RecvStream, framing: Framing) -> Receiving<S> {
-        let Framing { bodiless, length, trailers } = framing;
+        let Framing { bodiless, length } = framing;
         let upload = self.upload.take().map(|upload| {
             let nothing = Kept::new(Body::empty());
             let mut body = std::mem::replace(&mut self.message.body, nothing);
@@ -129,9 +132,9 @@ impl<'m, S: Source> Sending<'m, S> {
             (upload, body)
         });
         let lease = self.lease.take();
-        let ended = bodiless || stream.is_end_stream() || (length == Some(0) && !trailers);
+        let ended = bodiless || stream.is_end_stream();
         let open = Open { stream, upload, unreleased: 0, _lease: lease };
-        Receiving { open: (!ended).then_some(open), length, trailers }
+        Receiving { open: (!ended).then_some(open), length }
     }
 }
 
@@ -162,9 +165,9 @@ impl<S: Source> http_body::Body for Receiving<S> {
             Some(Ok(frame)) => {
                 let data = frame.data_ref().map_or(0, Bytes::len) as u64;
                 this.length = this.length.map(|length| length.saturating_sub(data));
-                // Who receives a length does not ask for what follows.
-                let complete = this.length == Some(0) && !this.trailers;
-                frame.is_trailers() || complete || open.stream.is_end_stream()
+                // After the last byte the end is waited for: resetting streams that are all but
+                // ended is what endpoints count as abuse.
+                frame.is_trailers() || open.stream.is_end_stream()
             }
             Some(Err(_)) | None => true,
         };

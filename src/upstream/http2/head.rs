@@ -1,8 +1,8 @@
 //! Heads of messages: requests as HTTP/2 has them, responses checked beyond what h2 refuses itself.
 
-use http::header::{CONTENT_LENGTH, HOST, TRAILER};
+use http::header::{CONTENT_LENGTH, HOST};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, request, response};
+use http::{Method, Request, StatusCode, Uri, Version, request, response};
 
 /// What is wrong with a request or response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -16,8 +16,6 @@ pub struct Framing {
     pub bodiless: bool,
     /// Its length, if it is known.
     pub length: Option<u64>,
-    /// Whether trailers may follow a body of known length.
-    pub trailers: bool,
 }
 
 /// Makes the request of one in origin form: `Host` becomes `:authority` (RFC 9113 section 8.3.1).
@@ -60,11 +58,7 @@ pub fn framing(parts: &response::Parts, method: &Method) -> Result<Framing, Inva
     }
     let bodiless = *method == Method::HEAD
         || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    Ok(Framing { bodiless, length, trailers: announces_trailers(&parts.headers) })
-}
-
-fn announces_trailers(headers: &HeaderMap) -> bool {
-    headers.contains_key(TRAILER)
+    Ok(Framing { bodiless, length })
 }
 
 #[cfg(test)]
