@@ -18,8 +18,10 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::AbortHandle;
+use tokio::time::Sleep;
 
 /// The most requests at once on one connection, also when the endpoint would take more.
 pub const STREAMS_MAX: usize = 100;
@@ -31,6 +33,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 100 * STREAM_WINDOW_BYTES;
 const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// Streams that were reset and are remembered, so that what still comes for them is expected.
 const RESET_STREAMS_MAX: usize = 256;
+/// How long an endpoint may take to read what is left when a connection has no more requests.
+const LINGER: Duration = Duration::from_secs(2);
 const _: () =
     assert!(CONNECTION_WINDOW_BYTES as usize == STREAMS_MAX * STREAM_WINDOW_BYTES as usize);
 
@@ -49,6 +53,8 @@ pub struct Connection {
     sweeps: Cell<u8>,
     silence: RefCell<Silence>,
     task: RefCell<Option<AbortHandle>>,
+    /// Wakes the task when nobody holds the connection: h2 does not while the socket is full.
+    driver: RefCell<Waker>,
     series: Arc<PoolSeries>,
     worker: WorkerIndex,
 }
@@ -112,16 +118,22 @@ impl Connection {
             sweeps: Cell::new(0),
             silence: RefCell::new(Silence::new(received, ping)),
             task: RefCell::new(None),
+            driver: RefCell::new(Waker::noop().clone()),
             series,
             worker,
         });
         let ending =
             Ending { connection: Rc::downgrade(&connection), endpoint: Rc::downgrade(endpoint) };
         let task = tokio::task::spawn_local(async move {
+            let mut linger: Option<Pin<Box<Sleep>>> = None;
             let ended = poll_fn(|cx| {
                 let polled = Pin::new(&mut driver).poll(cx);
-                ending.look();
-                polled
+                if ending.look(cx) || polled.is_ready() {
+                    return polled;
+                }
+                // An endpoint that does not read must not keep the socket open for ever.
+                let linger = linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+                linger.as_mut().poll(cx).map(Ok)
             });
             if let Err(error) = ended.await {
                 tracing::debug!(%error, "HTTP/2 connection");
@@ -210,13 +222,15 @@ impl fmt::Debug for Connection {
 }
 
 impl Ending {
-    /// Lets waiting requests see what has changed.
-    fn look(&self) {
-        let Some(connection) = self.connection.upgrade() else { return };
+    /// Lets waiting requests see what has changed; says whether anybody holds the connection.
+    fn look(&self, cx: &Context<'_>) -> bool {
+        let Some(connection) = self.connection.upgrade() else { return false };
+        connection.driver.borrow_mut().clone_from(cx.waker());
         connection.look();
         if let Some(endpoint) = self.endpoint.upgrade() {
             endpoint.http2().changed(&endpoint);
         }
+        true
     }
 }
 
@@ -234,6 +248,7 @@ impl Drop for Ending {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.end();
+        self.driver.get_mut().wake_by_ref();
     }
 }
 

@@ -90,8 +90,8 @@ impl Connections {
                 }
             }
         }
-        // Who waits for room on a connection that is gone opens another.
-        if self.open.borrow().is_empty() && !self.opening.get() {
+        // In the place of a connection that is gone another is opened by those who wait.
+        if self.open.borrow().len() < CONNECTIONS_MAX && !self.opening.get() {
             self.wake(&|| Ok(None));
         }
     }
