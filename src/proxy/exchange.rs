@@ -9,7 +9,7 @@ use crate::base::body::{BodyError, Owned, Owner, Progress};
 use crate::base::bounds::Exceeded;
 use crate::base::clock;
 use crate::base::incoming::Incoming;
-use crate::telemetry::metrics::{Metric, Metrics, Sink, Source};
+use crate::telemetry::metrics::{CAUSES_MAX, Metric, Metrics, Sink, Source};
 use crate::telemetry::series::{NO_STATUS, RouteShard};
 use crate::telemetry::shard::Counter;
 use crate::upstream::local::Place;
@@ -201,7 +201,7 @@ impl Source for Causes {
     }
 }
 
-const _: () = assert!(Error::ALL.len() <= 32, "Metrics::causes has room for 32 causes");
+const _: () = assert!(Error::ALL.len() <= CAUSES_MAX, "Metrics::causes has room for all");
 
 #[cfg(test)]
 mod tests {

@@ -3,7 +3,7 @@
 use super::series::{
     DurationSeries, NO_STATUS, Outcome, PoolSeries, REASONS, RouteSeries, live, shared,
 };
-use super::shard::{Codes, Counter, Durations, Shards, WorkerIndex};
+use super::shard::{Codes, Counter, Counters, Durations, Shards, WorkerIndex};
 use parking_lot::Mutex;
 use prometheus::TextEncoder;
 use prometheus::proto::{self, MetricType};
@@ -111,6 +111,9 @@ pub trait Source: Send + Sync {
     fn collect(&self, sink: &mut Sink);
 }
 
+/// How many causes of failed requests there is room for.
+pub const CAUSES_MAX: usize = 64;
+
 /// What became of a configuration change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reload {
@@ -137,7 +140,7 @@ pub struct Metrics {
     sources: Mutex<Vec<Weak<dyn Source>>>,
     split_weights: Mutex<Vec<SplitWeight>>,
     /// Requests that failed, by the number of their cause; who names the causes registers a source.
-    pub causes: Shards<[Counter; 32]>,
+    pub causes: Shards<Counters<CAUSES_MAX>>,
     /// Connections ended by a panic.
     pub panics: Shards<Counter>,
     generation: AtomicI64,

@@ -54,6 +54,23 @@ impl Counter {
     }
 }
 
+/// Counters by number.
+#[derive(Debug)]
+pub struct Counters<const N: usize>([Counter; N]);
+
+impl<const N: usize> Default for Counters<N> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
+impl<const N: usize> Counters<N> {
+    /// The counter of this number.
+    pub fn get(&self, number: usize) -> Option<&Counter> {
+        self.0.get(number)
+    }
+}
+
 /// A number that goes up and down, written by one thread and read by any.
 #[derive(Debug, Default)]
 pub struct Gauge(AtomicI64);
