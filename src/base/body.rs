@@ -86,6 +86,13 @@ impl<S: Source> Body<S> {
         }
     }
 
+    /// Nobody will ask for more: its sender is not the one that is waited for.
+    pub fn abandon(&self) {
+        if let Self::Stream(Stream { progress: Some(progress), .. }) = self {
+            progress.waiting.set(false);
+        }
+    }
+
     /// Lets another task see how far this body got; nothing to see for a body of our own.
     pub fn progress(&mut self) -> Option<Rc<Progress>> {
         match self {
@@ -302,5 +309,42 @@ impl<S: Source, O: Owner> http_body::Body for Owned<S, O> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Body;
+    use bytes::Bytes;
+    use http_body::{Body as _, Frame};
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    #[derive(Debug)]
+    struct Silent;
+
+    impl http_body::Body for Silent {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_nobody_wants_is_not_waited_for() {
+        let mut body = Body::stream(Silent, Duration::from_secs(1));
+        let progress = body.progress().unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut body).poll_frame(&mut cx).is_pending());
+        assert!(progress.is_waiting());
+        body.abandon();
+        assert!(!progress.is_waiting());
     }
 }

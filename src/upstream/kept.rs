@@ -75,6 +75,11 @@ impl<S: Source> Kept<S> {
         self.is_untouched().then(|| std::mem::replace(&mut self.body, Body::empty()))
     }
 
+    /// Says that no more of it will be asked for.
+    pub fn abandon(&self) {
+        self.body.abandon();
+    }
+
     /// Puts a body back that was taken.
     pub fn put_back(&mut self, body: Body<S>) {
         self.body = body;

@@ -102,7 +102,11 @@ impl<'u, S: Source> Sending<'u, S> {
                     return Poll::Ready(Err(SendError::Broken(error)));
                 }
                 // It may have answered before it closed.
-                Poll::Ready(Err(UploadError::Connection(_))) => self.broken = true,
+                Poll::Ready(Err(UploadError::Connection(_))) => {
+                    self.broken = true;
+                    // From now on only the endpoint is waited for.
+                    upload.abandon();
+                }
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }

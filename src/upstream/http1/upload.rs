@@ -88,6 +88,11 @@ impl<S: Source> Upload<S> {
         self.written == 0 && self.rest != Rest::Broken
     }
 
+    /// Says that no more of it will be sent.
+    pub(super) fn abandon(&self) {
+        self.body.abandon();
+    }
+
     /// Takes the body of a request of which nothing was sent, if it is still whole.
     pub fn take_body(&mut self) -> Option<Body<S>> {
         let whole = self.is_unsent() && self.data.is_empty() && self.tail.is_empty();
