@@ -129,6 +129,7 @@ fn route(
         name: config.name.value.as_str().into(),
         counts: Counts::resolve(metrics, &config.name, &split, names),
         timeouts: (&config.timeouts).into(),
+        upgrades: config.upgrades.as_slice().into(),
         retry: Retry {
             attempts: if retry.on.contains(&RetryOn::ConnectFailure) { retry.attempts } else { 0 },
         },

@@ -8,6 +8,7 @@ use crate::listener::ListenerConfig;
 use crate::predicate::{HostnamePattern, SegmentConfig, WhenConfig};
 use crate::proxy::attempt::RetryConfig;
 use crate::proxy::deliver::TimeoutsConfig;
+use crate::proxy::upgrade::ProtocolName;
 use crate::split::{ArmConfig, CohortConfig, OverrideConfig};
 use crate::upstream::pool::PoolConfig;
 use schemars::JsonSchema;
@@ -123,6 +124,10 @@ pub struct RouteConfig {
     /// When and how often a failed attempt is repeated.
     #[serde(default)]
     pub retry: Option<Spanned<RetryConfig>>,
+    /// The protocols that clients may change to (`Upgrade`); an upgrade to another goes on as a
+    /// request without it.
+    #[serde(default = "ProtocolName::default_list")]
+    pub upgrades: Vec<ProtocolName>,
 }
 
 /// The keys of the root document.

@@ -5,6 +5,7 @@ use super::detect::Protocol;
 use super::handshake::{Secure, open};
 use super::http2::{self, Panics};
 use super::limits::Limits;
+use super::tunnel;
 use crate::base::incoming::Incoming;
 use crate::tls::identity::Identity;
 use ::http::header::CONNECTION;
@@ -54,20 +55,27 @@ pub(super) async fn serve<S, B>(
     let known = &entry.connection;
     let Some((io, protocol, session)) = open(stream, secure, known).await else { return };
     let service = make(session);
-    let connection = Rc::clone(known);
+    let (connection, caught) = (Rc::clone(known), panics.clone());
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let connection = Rc::clone(&connection);
         let busy = connection.begin();
+        let (request, switch) = tunnel::open(request, &caught);
         // The service is a function, which is always ready.
-        let response = service.clone().call(request.map(Incoming::Hyper));
+        let response = service.clone().call(request);
         async move {
             let mut response = response.await?;
+            if let Some(switch) = switch.filter(|_| response.status().is_success()) {
+                let response = switch.follow(response, busy);
+                return Ok(response.map(|()| Counted { body: None, _busy: None }));
+            }
             if protocol == Protocol::Http1 && connection.is_finishing() {
                 // hyper, which is told after it was asked for requests, may not say so itself.
                 let close = HeaderValue::from_static("close");
                 response.headers_mut().insert(CONNECTION, close);
             }
-            Ok::<_, Infallible>(response.map(|body| Counted { body, _busy: busy }))
+            Ok::<_, Infallible>(
+                response.map(|body| Counted { body: Some(body), _busy: Some(busy) }),
+            )
         }
     });
     let result = match protocol {
@@ -125,10 +133,10 @@ where
     .await
 }
 
-/// A response's body, during which its connection is busy.
+/// A response's body if it has one, during which its connection is busy.
 struct Counted<B> {
-    body: B,
-    _busy: Busy,
+    body: Option<B>,
+    _busy: Option<Busy>,
 }
 
 impl<B: Body + Unpin> Body for Counted<B> {
@@ -139,15 +147,15 @@ impl<B: Body + Unpin> Body for Counted<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        self.body.as_mut().map_or(Poll::Ready(None), |body| Pin::new(body).poll_frame(cx))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

@@ -52,6 +52,7 @@ pub(super) fn builder(limits: &Limits, panics: &Panics) -> http2::Builder<Panics
     let (interval, timeout) = KEEP_ALIVE;
     builder
         .timer(TokioTimer::new())
+        .enable_connect_protocol()
         .max_concurrent_streams(limits.streams)
         .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
         .max_local_error_reset_streams(LOCAL_RESETS_MAX)

@@ -10,6 +10,7 @@ pub mod limits;
 mod refusal;
 pub mod set;
 pub mod socket;
+mod tunnel;
 pub mod worker;
 
 use crate::base::problem::Spanned;

@@ -1,6 +1,7 @@
 //! One try to get a response from an endpoint, counted by how it ended.
 
 use super::error::Error;
+use super::upgrade::Upgrade;
 use crate::base::body::{BodyError, Progress};
 use crate::base::clock;
 use crate::base::deadline::Deadlines;
@@ -8,7 +9,7 @@ use crate::base::incoming::Incoming;
 use crate::telemetry::series::Outcome;
 use crate::upstream::http1::{Connection, Receiving, SendError, Sending, Upload};
 use crate::upstream::local::{ConnectError, LocalEndpoint, Place};
-use http::{Method, response};
+use http::{Method, StatusCode, response};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -143,6 +144,8 @@ pub struct Retry {
 pub struct Means<'a> {
     /// The request's method.
     pub method: &'a Method,
+    /// The protocol that it asks for, if any.
+    pub upgrade: Option<&'a Upgrade>,
     /// How far the request's body got, if it has one.
     pub progress: Option<&'a Progress>,
     /// How long making a connection may take.
@@ -187,7 +190,7 @@ pub async fn attempt(
         Err(Error::ConnectFailed) => Outcome::ConnectFailure,
         Err(Error::ConnectTimedOut) => Outcome::ConnectTimeout,
         Err(Error::ResponseTimedOut) => Outcome::ResponseTimeout,
-        Err(Error::InvalidResponse) => Outcome::InvalidResponse,
+        Err(Error::InvalidResponse | Error::NotUpgraded) => Outcome::InvalidResponse,
         Err(Error::UpstreamReset) => Outcome::Reset,
         Err(_) => Outcome::Cancelled,
     };
@@ -244,7 +247,8 @@ async fn send(
             Poll::Pending => Pin::new(&mut deadline).poll(cx).map(|()| None),
         });
         if let Some(result) = sent.await {
-            return result.map_err(|error| not_answered(&error));
+            let answer = result.map_err(|error| not_answered(&error))?;
+            return check_upgrade(&answer.0, means).map(|()| answer);
         }
         let moved = progress.is_some_and(|progress| {
             progress.is_waiting() || seen.replace(progress.parts()) != Some(progress.parts())
@@ -253,6 +257,19 @@ async fn send(
             return Err(Error::ResponseTimedOut);
         }
         deadline = means.response.begin(clock::now());
+    }
+}
+
+/// Whether a change of protocol is the one that was asked for, and is there if it has to be.
+fn check_upgrade(parts: &response::Parts, means: &Means<'_>) -> Result<(), Error> {
+    let Some(upgrade) = means.upgrade else { return Ok(()) };
+    match parts.status {
+        StatusCode::SWITCHING_PROTOCOLS if !upgrade.is_taken_up(&parts.headers) => {
+            Err(Error::InvalidResponse)
+        }
+        // To its client any success would mean that the protocol is spoken (RFC 8441 section 5).
+        status if status.is_success() && upgrade.is_extended() => Err(Error::NotUpgraded),
+        _ => Ok(()),
     }
 }
 

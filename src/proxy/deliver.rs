@@ -9,8 +9,9 @@ use super::exchange::{Ending, Exchange, ResponseBody};
 use super::framing::check_request;
 use super::headers::{prepare_request, prepare_response};
 use super::snapshot::Route;
+use super::upgrade::Upgrade;
 use super::worker::Proxy;
-use crate::base::body::{Body, Owned};
+use crate::base::body::{Body, Owned, Progress};
 use crate::base::clock;
 use crate::base::incoming::Incoming;
 use crate::base::units;
@@ -20,7 +21,7 @@ use crate::upstream::http1::Upload;
 use crate::upstream::local::Place;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode, request};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::rc::Rc;
@@ -84,6 +85,7 @@ pub async fn deliver(
     let (mut parts, incoming) = request.into_parts();
     let snapshot = &*local.snapshot;
 
+    let asked = asked(proxy, &mut parts, &incoming);
     let checked = check_request(&parts);
     let host = checked.and_then(|()| authority::host(&parts.uri, &parts.headers, parts.version));
     let decided = host.map(|host| {
@@ -108,19 +110,18 @@ pub async fn deliver(
     };
     let chosen = route.and_then(|route| {
         let pool = pool.and_then(|pool| local.pool(pool)).ok_or(Error::NoEndpoint)?;
-        Ok((route, pool))
+        Ok((route, pool, grant(asked, route)?))
     });
-    let (route, (pool, balance)) = match chosen {
+    let (route, (pool, balance), upgrade) = match chosen {
         Ok(chosen) => chosen,
         Err(cause) => return answer(exchange, cause),
     };
 
     let refused = route.split.override_header().filter(|_| override_refused);
-    prepare_request(&mut parts, downstream, refused);
+    prepare_request(&mut parts, downstream, refused, upgrade.as_deref());
     let method = parts.method.clone();
-    let mut body = Body::stream(incoming, route.timeouts.idle);
-    let progress = body.progress();
-    let mut upload = Some(Upload::new(parts, body));
+    let (upload, progress) = upload(parts, incoming, route, upgrade.is_some());
+    let mut upload = Some(upload);
     let deadlines = proxy.deadlines(route.timeouts.response);
     let mut failed: Option<(Place, Error)> = None;
     for retry in 0..=route.retry.attempts {
@@ -131,6 +132,7 @@ pub async fn deliver(
         let Some(place) = pool.take(balance, proxy.random(), except) else { break };
         let means = Means {
             method: &method,
+            upgrade: upgrade.as_deref(),
             progress: progress.as_deref(),
             connect: route.timeouts.connect,
             response: &deadlines,
@@ -138,13 +140,47 @@ pub async fn deliver(
             started,
         };
         match attempt(&place, &mut upload, &means).await {
-            Ok(answer) => return relay(exchange, downstream, route, answer, place),
+            Ok(answer) => {
+                let upgrade = upgrade.zip(progress);
+                return relay(exchange, downstream, route, answer, place, upgrade);
+            }
             Err(cause) => failed = Some((place, cause)),
         }
     }
     let cause = failed.map_or(Error::NoEndpoint, |(_, cause)| cause);
     exchange.failed(cause);
     answer(exchange, cause)
+}
+
+/// The protocol that the client would rather speak, if it can.
+fn asked(proxy: &Proxy, parts: &mut request::Parts, incoming: &Incoming) -> Option<Box<Upgrade>> {
+    if !incoming.offers_tunnel() {
+        return None;
+    }
+    Upgrade::read(parts, || proxy.random())
+}
+
+/// What the route lets through of what is asked for; the rest goes on as a request without it.
+fn grant(asked: Option<Box<Upgrade>>, route: &Route) -> Result<Option<Box<Upgrade>>, Error> {
+    match asked {
+        Some(asked) if asked.is_one_of(&route.upgrades) => Ok(Some(asked)),
+        Some(asked) if asked.is_extended() => Err(Error::UpgradeRefused),
+        _ => Ok(None),
+    }
+}
+
+/// What is to be sent, and how far its body got if it has one.
+fn upload(
+    parts: request::Parts,
+    incoming: Incoming,
+    route: &Route,
+    upgrade: bool,
+) -> (Upload<Incoming>, Option<Rc<Progress>>) {
+    let incoming = if upgrade { incoming.into_tunnel() } else { incoming };
+    let mut body = Body::stream(incoming, route.timeouts.idle);
+    let progress = body.progress();
+    let upload = if upgrade { Upload::upgrade(&parts, body) } else { Upload::new(parts, body) };
+    (upload, progress)
 }
 
 /// Passes the service's response on.
@@ -154,11 +190,16 @@ fn relay(
     route: &Route,
     answer: Answer,
     place: Place,
+    upgrade: Option<(Box<Upgrade>, Rc<Progress>)>,
 ) -> Response<ResponseBody> {
     let (mut parts, receiving) = answer;
-    prepare_response(&mut parts, downstream);
+    let upgrade = upgrade.filter(|_| parts.status == StatusCode::SWITCHING_PROTOCOLS);
     exchange.answered(parts.status);
-    let body = Body::stream(receiving, route.timeouts.idle);
+    prepare_response(&mut parts, downstream, upgrade.as_ref().map(|(upgrade, _)| &**upgrade));
+    let mut body = Body::stream(receiving, route.timeouts.idle);
+    if let Some((_, progress)) = upgrade {
+        body = body.beside(progress);
+    }
     Response::from_parts(parts, Owned::new(body, Ending::new(exchange, Some(place))))
 }
 

@@ -79,6 +79,8 @@ causes! {
     UnknownCoding "unknown_coding" NOT_IMPLEMENTED Downstream "no transfer coding but chunked is served here";
     /// The client expects something other than `100-continue`.
     Expectation "expectation" EXPECTATION_FAILED Downstream "this expectation can not be met";
+    /// The protocol of an extended CONNECT (RFC 8441) is none that the route allows.
+    UpgradeRefused "upgrade_refused" NOT_IMPLEMENTED Downstream "this protocol is not served here";
     /// CONNECT is not served.
     Connect "connect" METHOD_NOT_ALLOWED Downstream "CONNECT is not served here";
     /// The client's connection broke inside the request body, or it was framed wrongly.
@@ -101,6 +103,8 @@ causes! {
     UpstreamReset "upstream_reset" BAD_GATEWAY Upstream "the service closed the connection without an answer";
     /// What the service sent is no valid response.
     InvalidResponse "invalid_response" BAD_GATEWAY Upstream "the service's answer is not valid HTTP";
+    /// The service answered an extended CONNECT as if nothing but a response was asked for.
+    NotUpgraded "not_upgraded" BAD_GATEWAY Upstream "the service does not speak this protocol";
     /// The response broke off or stalled after its head had been sent.
     ResponseBroken "response_broken" BAD_GATEWAY Upstream "";
 }

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod framing;
 pub mod headers;
 pub mod snapshot;
+pub mod upgrade;
 pub mod worker;
 
 pub use worker::Proxy;

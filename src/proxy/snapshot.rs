@@ -2,6 +2,7 @@
 
 use super::attempt::Retry;
 use super::deliver::Timeouts;
+use super::upgrade::ProtocolName;
 use crate::route::Table;
 use crate::split::{PoolIndex, PoolNames, Split};
 use crate::telemetry::metrics::Metrics;
@@ -40,6 +41,8 @@ pub struct Route {
     pub timeouts: Timeouts,
     /// How often an attempt is repeated.
     pub retry: Retry,
+    /// What its clients may change to.
+    pub upgrades: Box<[ProtocolName]>,
     /// What is counted for it.
     pub counts: Counts,
 }

@@ -26,3 +26,4 @@ mod semantics;
 mod support;
 mod timeouts;
 mod tls;
+mod upgrade;

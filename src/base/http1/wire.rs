@@ -39,7 +39,7 @@ pub struct Wire {
     /// Whether nobody reads the body of that request any more.
     abandoned: Cell<bool>,
     tunnel: Cell<Offer>,
-    /// Who waits for the end of the tunnel.
+    /// Who waits for the beginning of the tunnel, and then for its end.
     waiting: RefCell<Option<Waker>>,
 }
 
@@ -230,6 +230,7 @@ impl Wire {
         let claimed = self.tunnel.get() == Offer::Claimed;
         if claimed {
             self.tunnel.set(Offer::Taken);
+            self.wake();
         }
         claimed
     }
@@ -318,10 +319,14 @@ impl RequestBody {
         self.informed.then(|| Informational(Rc::clone(&self.wire)))
     }
 
+    /// Whether the client offers to speak another protocol.
+    pub fn offers_raw_bytes(&self) -> bool {
+        self.is_current() && self.wire.tunnel.get() == Offer::Offered
+    }
+
     /// The bytes after the request, if the client offers to speak another protocol.
     pub fn raw_bytes(&self) -> Option<RawBytes> {
-        let offered = self.is_current() && self.wire.tunnel.get() == Offer::Offered;
-        offered.then(|| {
+        self.offers_raw_bytes().then(|| {
             self.wire.tunnel.set(Offer::Claimed);
             RawBytes { wire: Rc::clone(&self.wire), number: self.number }
         })
@@ -384,8 +389,11 @@ impl Body for RawBytes {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.offer() {
             Offer::Taken => {}
-            // Nothing is read before the response; whoever gives it asks again after it.
-            Offer::Offered | Offer::Claimed => return Poll::Pending,
+            // Nothing is read before the response.
+            Offer::Offered | Offer::Claimed => {
+                *self.wire.waiting.borrow_mut() = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
             Offer::None | Offer::Over => {
                 return Poll::Ready(Some(Err("the protocol was not switched".into())));
             }

@@ -3,11 +3,13 @@
 mod app;
 mod load;
 mod origin;
+mod upgraded;
 mod wire;
 
 pub(crate) use app::App;
 pub(crate) use load::Load;
 pub(crate) use origin::{Connection, Origin};
+pub(crate) use upgraded::{ASKING, Upgraded, Version, ask, connect, head};
 pub(crate) use wire::{Body, Broken, Client, Head, Response, Wire};
 
 use std::net::SocketAddr;
