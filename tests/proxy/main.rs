@@ -13,6 +13,7 @@ mod bodies;
 mod cohorts;
 mod connections;
 mod drain;
+mod events;
 mod explain;
 mod failures;
 mod framing;
