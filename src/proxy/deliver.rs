@@ -86,7 +86,7 @@ pub async fn deliver(
     let snapshot = &*local.snapshot;
 
     let asked = asked(proxy, &mut parts, &incoming);
-    let checked = check_request(&parts);
+    let checked = check_request(&parts, downstream.forwarding.uri_bytes);
     let host = checked.and_then(|()| authority::host(&parts.uri, &parts.headers, parts.version));
     let decided = host.map(|host| {
         let head = Head {
@@ -120,6 +120,7 @@ pub async fn deliver(
     let refused = route.split.override_header().filter(|_| override_refused);
     prepare_request(&mut parts, downstream, refused, upgrade.as_deref());
     let method = parts.method.clone();
+    let informational = incoming.informational();
     let (upload, progress) = upload(parts, incoming, route, upgrade.is_some());
     let mut upload = Some(upload);
     let deadlines = proxy.deadlines(route.timeouts.response);
@@ -134,6 +135,7 @@ pub async fn deliver(
             method: &method,
             upgrade: upgrade.as_deref(),
             progress: progress.as_deref(),
+            informational: informational.as_ref(),
             connect: route.timeouts.connect,
             response: &deadlines,
             retry: retry > 0,

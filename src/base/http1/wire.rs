@@ -167,9 +167,14 @@ impl Wire {
         state.decoder == Decoder::Done && !state.broken
     }
 
+    /// Whether something of the request's body is still to be read.
+    pub fn is_unread(&self) -> bool {
+        self.state.borrow().decoder != Decoder::Done
+    }
+
     /// Whether the body of the request was not read to its end, and nobody reads it.
     pub fn is_abandoned(&self) -> bool {
-        self.abandoned.get() && self.state.borrow().decoder != Decoder::Done
+        self.abandoned.get() && self.is_unread()
     }
 
     /// Whether the client has ended its sending side.
@@ -181,8 +186,12 @@ impl Wire {
     /// bound; of a body that is still to come, nothing.
     pub fn watch(&self, cx: &mut Context<'_>) -> Client {
         let mut state = self.state.borrow_mut();
-        let ahead = state.decoder == Decoder::Done && self.tunnel.get() != Offer::Taken;
-        while ahead && !state.ended && state.received.len() < AHEAD_BYTES_MAX {
+        // The end of the sending side is no more than that in a tunnel.
+        let tunnel = matches!(self.tunnel.get(), Offer::Taken | Offer::Over);
+        if state.decoder != Decoder::Done || tunnel {
+            return Client::There;
+        }
+        while !state.ended && state.received.len() < AHEAD_BYTES_MAX {
             match state.poll_fill(cx) {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(_)) => return Client::Gone,
@@ -217,6 +226,13 @@ impl Wire {
         self.state.borrow_mut().io.poll_end(cx)
     }
 
+    /// Lets the connection end by a reset when it is dropped.
+    pub fn reset(&self) {
+        if let Err(error) = self.state.borrow().io.reset() {
+            tracing::debug!(%error, "can not reset");
+        }
+    }
+
     /// Reads and forgets; 0 when the client has ended its sending side.
     pub fn poll_discard(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut state = self.state.borrow_mut();
@@ -235,9 +251,9 @@ impl Wire {
         claimed
     }
 
-    /// Waits until the client's side of the tunnel has ended or nobody reads it any more.
+    /// Waits until nobody reads the client's side of the tunnel any more: its end is passed on.
     pub fn poll_tunnel_over(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.tunnel.get() != Offer::Taken || self.is_ended() {
+        if self.tunnel.get() != Offer::Taken {
             return Poll::Ready(());
         }
         *self.waiting.borrow_mut() = Some(cx.waker().clone());

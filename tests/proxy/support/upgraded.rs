@@ -34,7 +34,7 @@ pub(crate) struct Stream {
 }
 
 impl Upgraded {
-    pub(crate) const BOTH: [Version; 1] = [Version::Http2];
+    pub(crate) const BOTH: [Version; 2] = [Version::Http1, Version::Http2];
 
     /// Asks for a WebSocket and gets it.
     pub(crate) async fn open(app: &App, version: Version) -> Self {
