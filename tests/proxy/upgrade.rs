@@ -1,7 +1,7 @@
 //! Other protocols over a client's connection or stream: asked for, granted, cut, counted.
 
+use crate::support::{ASKING, Head, Upgraded, Version, ask, connect, head};
 use crate::support::{App, Connection, Origin, all_to, config_with, eventually, within};
-use crate::support::{Head, Upgraded, Version, ask, connect, head};
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64ct::{Base64, Encoding};
 use http::StatusCode;
@@ -397,4 +397,125 @@ async fn what_does_not_end_while_draining_is_cut() {
         assert!((200..5_000).contains(&elapsed), "{elapsed} ms");
         assert_eq!(client.rest().await, b"");
     }
+}
+
+#[tokio::test]
+async fn what_is_not_let_through_goes_on_as_a_request_without_it() {
+    let origin = Origin::named("one").await;
+    let app = App::start(&all_to(&[origin.address], "upgrades: [irc]")).await;
+    let mut client = app.connect().await;
+    let irc = ["connection: upgrade\r\nupgrade: irc/6.9\r\n", "content-length: 2\r\n"];
+    let requests = [
+        ASKING.to_owned(),
+        // Several at once, and one with a body.
+        ASKING.replace("upgrade: websocket", "upgrade: irc, websocket"),
+        format!("POST / HTTP/1.1\r\nhost: a\r\n{}{}\r\nhi", irc[0], irc[1]),
+        format!("GET / HTTP/1.0\r\nhost: a\r\nconnection: keep-alive\r\n{}\r\n", irc[0]),
+        "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade, http2-settings\r\n\
+         upgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n\r\n"
+            .to_owned(),
+        "GET / HTTP/1.1\r\nhost: a\r\nupgrade: irc/6.9\r\nhttp2-settings: AA\r\n\r\n".to_owned(),
+    ];
+    for request in &requests {
+        client.send(request).await;
+        let response = client.response().await.unwrap();
+        assert_eq!((response.status, response.text().as_str()), (200, "one"), "{request}");
+        assert_eq!(response.head.get("upgrade"), None, "{request}");
+        let head = origin.last();
+        for name in ["connection", "upgrade", "http2-settings"] {
+            assert_eq!(head.get(name), None, "{request}");
+        }
+    }
+    assert_eq!(origin.requests(), requests.len());
+    app.metric_is("serin_requests_total", &[("code", "200")], 6.0).await;
+}
+
+#[tokio::test]
+async fn other_protocols_pass_if_they_are_listed() {
+    let origin = Origin::start(async |mut connection| {
+        let head = connection.head().await.unwrap();
+        assert_eq!(head.first, "OPTIONS / HTTP/1.1");
+        assert_eq!(
+            (head.all("connection"), head.all("upgrade")),
+            (vec!["upgrade"], vec!["IRC/6.9"])
+        );
+        connection
+            .send("HTTP/1.1 101 Go on\r\nupgrade: irc/6.9\r\nconnection: upgrade\r\n\r\n")
+            .await;
+        echo(&mut connection).await;
+    })
+    .await;
+    let app = App::start(&all_to(&[origin.address], "upgrades: [websocket, irc]")).await;
+    let mut client = app.connect().await;
+    client
+        .send("OPTIONS / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: IRC/6.9\r\n\r\n")
+        .await;
+    let head = client.head().await.unwrap();
+    assert_eq!(head.first, "HTTP/1.1 101 Go on");
+    // In the words of the client.
+    assert_eq!((head.all("connection"), head.all("upgrade")), (vec!["upgrade"], vec!["IRC/6.9"]));
+    client.send("NICK a").await;
+    assert_eq!(client.take(6).await.unwrap(), b"NICK a");
+}
+
+#[tokio::test]
+async fn an_answer_other_than_101_leaves_the_connection_as_it_was() {
+    let origin = Origin::start(async |mut connection| {
+        while let Ok((head, _)) = connection.request().await {
+            match head.get("upgrade") {
+                Some(_) => connection.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nno").await,
+                None => connection.answer("one").await,
+            }
+        }
+    })
+    .await;
+    let app = App::start(&all_to(&[origin.address], "")).await;
+    let mut client = app.connect().await;
+    // The second request has come when the first is answered: it is none of the tunnel's bytes.
+    client.send(format!("{ASKING}GET / HTTP/1.1\r\nhost: a\r\n\r\n")).await;
+    assert_eq!(client.response().await.unwrap().text(), "no");
+    assert_eq!(client.response().await.unwrap().text(), "one");
+    assert_eq!(client.get("/", "").await.text(), "one");
+    assert_eq!(origin.connections(), 1);
+    // Over HTTP/1.1 a client looks at the answer itself, but 101 must be what it asked for.
+    for answer in ["HTTP/1.1 101 OK\r\nupgrade: irc\r\n\r\n", "HTTP/1.1 101 OK\r\n\r\n"] {
+        let origin = Origin::saying(answer, false).await;
+        app.reload(&all_to(&[origin.address], "")).await;
+        client.send(ASKING).await;
+        assert_eq!(client.response().await.unwrap().status, 502, "{answer}");
+    }
+    app.metric_is("serin_errors_total", &[("cause", "invalid_response")], 2.0).await;
+}
+
+#[tokio::test]
+async fn what_a_client_sends_ahead_belongs_to_the_new_protocol() {
+    let origin = echoing().await;
+    let app = App::start(&all_to(&[origin.address], "")).await;
+    let mut client = app.connect().await;
+    client.send(format!("{ASKING}ahead")).await;
+    assert_eq!(client.head().await.unwrap().first, "HTTP/1.1 101 Switching Protocols");
+    assert_eq!(client.take(5).await.unwrap(), b"ahead");
+}
+
+#[tokio::test]
+async fn the_end_of_a_side_is_no_client_that_left() {
+    let listeners = "[{ name: web, address: '127.0.0.1:0', abortOnClose: true }]";
+    let origin = Origin::start(async |mut connection| {
+        take_up(&mut connection).await;
+        while connection.fill().await {}
+        connection.send("after the end").await;
+    })
+    .await;
+    let routes = "  - { name: all, split: [{ to: only }] }\n";
+    let drain = "{ delay: 0s, timeout: 10s }";
+    let pools: &[(&str, &[_])] = &[("only", &[origin.address])];
+    let app = App::start(&config_with(listeners, drain, pools, routes)).await;
+    for version in Upgraded::BOTH {
+        let mut client = Upgraded::open(&app, version).await;
+        client.send("hello").await;
+        client.finish().await;
+        assert_eq!(client.rest().await, b"after the end");
+    }
+    app.metric_is("serin_requests_total", &[("code", "101")], 2.0).await;
+    app.metric_is("serin_errors_total", &[], 0.0).await;
 }
