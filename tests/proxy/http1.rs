@@ -296,6 +296,7 @@ async fn a_client_that_sends_ahead_for_ever_is_not_read_for_ever() {
 
 #[tokio::test]
 async fn a_body_that_nobody_reads_is_not_taken_from_the_client() {
+    const LENGTH: usize = 64 * 1024 * 1024;
     let origin = Origin::start(async move |mut connection| {
         if connection.head().await.is_ok() {
             // Never reads the body.
@@ -305,7 +306,6 @@ async fn a_body_that_nobody_reads_is_not_taken_from_the_client() {
     .await;
     let app = App::start(&all_to(&[origin.address], "")).await;
     let mut client = app.connect().await;
-    const LENGTH: usize = 64 * 1024 * 1024;
     client.send(format!("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: {LENGTH}\r\n\r\n")).await;
     let body = vec![0; LENGTH];
     let sending = client.stream.write_all(&body);
@@ -333,4 +333,20 @@ async fn a_response_that_breaks_off_is_never_ended_cleanly() {
             assert!(within(read).await.is_err(), "{rest:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_small_body_that_nobody_wants_does_not_cost_the_connection() {
+    let app = App::start(&all_to(&[], "")).await;
+    let mut client = app.connect().await;
+    for body in ["content-length: 5\r\n\r\nhello", "transfer-encoding: chunked\r\n\r\n0\r\n\r\n"] {
+        client.send(format!("POST / HTTP/1.1\r\nhost: a\r\n{body}")).await;
+        let response = client.response().await.unwrap();
+        assert_eq!((response.status, response.head.get("connection")), (503, None));
+    }
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhel").await;
+    let response = client.response().await.unwrap();
+    assert_eq!((response.status, response.head.get("connection")), (503, Some("close")));
+    client.send("lo").await;
+    client.closed().await;
 }

@@ -176,9 +176,12 @@ impl<'a> Waiting<'a> {
             self.begun = true;
             self.deadline = Some(timers.header.begin(clock::now()));
         }
-        let deadline = self.deadline.get_or_insert_with(|| match self.first {
-            true => timers.header.begin(clock::now()),
-            false => timers.keep_alive.begin(clock::recent()),
+        let deadline = self.deadline.get_or_insert_with(|| {
+            if self.first {
+                timers.header.begin(clock::now())
+            } else {
+                timers.keep_alive.begin(clock::recent())
+            }
         });
         ready!(Pin::new(deadline).poll(cx));
         Poll::Ready(if begun { Next::Refused(Refusal::HeadTimedOut) } else { Next::End })

@@ -14,6 +14,8 @@ use std::mem::MaybeUninit;
 const EMPTY_LINES_MAX: usize = 2;
 /// Up to this many fields are read without asking for memory.
 const HEADERS_FREE: usize = 128;
+/// Longer targets [`Uri`] does not take.
+const URI_BYTES_MAX: usize = u16::MAX as usize - 1;
 /// What stands after the target in a request line.
 const AFTER_TARGET_BYTES: usize = " HTTP/1.1\r\n".len();
 
@@ -34,6 +36,7 @@ pub struct Head {
 
 /// What the fields say of the message, beside what they say to the service.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is another field")]
 struct Meaning {
     codings: usize,
     /// The one coding is `chunked`, in plain sight.
@@ -73,7 +76,7 @@ pub fn parse_request(
     let whole = length == received.len();
     let head = if whole { std::mem::take(received) } else { received.split_to(length) };
     let head = head.freeze();
-    parse(if start == 0 { head } else { head.slice(start..) }, limits).map(Some)
+    parse(&if start == 0 { head } else { head.slice(start..) }, limits).map(Some)
 }
 
 /// The length of the empty lines before the request line.
@@ -127,13 +130,13 @@ fn check_bytes(text: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn parse(bytes: Bytes, limits: &Limits) -> Result<Head, Refusal> {
+fn parse(bytes: &Bytes, limits: &Limits) -> Result<Head, Refusal> {
     let mut free = [const { MaybeUninit::uninit() }; HEADERS_FREE];
     if let Some(fields) = free.get_mut(..limits.headers) {
-        return parse_into(&bytes, limits, fields);
+        return parse_into(bytes, limits, fields);
     }
     let mut fields = vec![MaybeUninit::uninit(); limits.headers];
-    parse_into(&bytes, limits, &mut fields)
+    parse_into(bytes, limits, &mut fields)
 }
 
 fn parse_into<'b>(
@@ -163,9 +166,10 @@ fn parse_into<'b>(
         headers.append(name, value);
     }
     let decoder = meaning.framing(&headers, version)?;
-    let keep_alive = match meaning.connection {
-        true => keeps_alive(&headers, version),
-        false => version == Version::HTTP_11,
+    let keep_alive = if meaning.connection {
+        keeps_alive(&headers, version)
+    } else {
+        version == Version::HTTP_11
     };
     let upgrade = meaning.upgrade
         && meaning.connection
@@ -195,11 +199,8 @@ fn refusal(error: Error, head: &[u8]) -> Refusal {
 fn has_other_version(head: &[u8]) -> bool {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let mut words = line.split(|byte| *byte == b' ');
-    let version = match (words.next(), words.next(), words.next(), words.next()) {
-        (Some(_), Some(_), Some(version), None) => version,
-        _ => return false,
-    };
-    matches!(version, [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'])
+    let version = words.nth(2).filter(|_| words.next().is_none());
+    matches!(version, Some([b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9']))
 }
 
 /// The target: visible ASCII without a fragment (RFC 9112 section 3.2).
@@ -210,8 +211,6 @@ fn target(bytes: &Bytes, target: &str, limits: &Limits) -> Result<Uri, Refusal> 
     if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
         return Err(Refusal::BadRequestLine);
     }
-    /// Longer ones `http` does not take.
-    const URI_BYTES_MAX: usize = u16::MAX as usize - 1;
     Uri::from_maybe_shared(bytes.slice_ref(target.as_bytes())).map_err(|_| {
         if target.len() > URI_BYTES_MAX { Refusal::TargetTooLong } else { Refusal::BadRequestLine }
     })

@@ -116,7 +116,7 @@ pub(super) fn write_head(
     match parts.extensions.get::<ReasonPhrase>() {
         Some(reason) => to.extend_from_slice(reason.as_bytes()),
         None => {
-            to.extend_from_slice(parts.status.canonical_reason().unwrap_or_default().as_bytes())
+            to.extend_from_slice(parts.status.canonical_reason().unwrap_or_default().as_bytes());
         }
     }
     to.extend_from_slice(b"\r\n");
@@ -226,13 +226,11 @@ where
                 }
                 Some(self.write_gathered(cx, memory))
             });
-            match gathered {
-                Some(written) => ready!(written)?,
-                None => {
-                    ready!(self.poll_flush(cx))?;
-                    return Poll::Pending;
-                }
-            }
+            let Some(written) = gathered else {
+                ready!(self.poll_flush(cx))?;
+                return Poll::Pending;
+            };
+            ready!(written)?;
         }
     }
 
