@@ -140,7 +140,7 @@ impl Flow {
 
 /// Writes the parts of a message, as many bytes of them as the socket takes.
 pub fn poll_write_parts(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncWrite + Unpin),
     cx: &mut Context<'_>,
     parts: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {

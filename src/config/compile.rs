@@ -13,6 +13,7 @@ use crate::route::{Entry, Table};
 use crate::split::{PoolNames, Split, SplitConfig};
 use crate::telemetry::metrics::{Metrics, SplitWeight};
 use crate::upstream::registry::Registry;
+use crate::upstream::transport::Transport;
 use std::sync::Arc;
 
 /// The most routes of a document.
@@ -156,5 +157,13 @@ pub fn split_weights(snapshot: &Snapshot) -> Vec<SplitWeight> {
 pub fn apply_endpoints(config: &Config, snapshot: &Snapshot) {
     for (pool, settings) in snapshot.pools.iter().zip(&config.pools) {
         pool.replace(settings.endpoints.iter().map(|endpoint| endpoint.value));
+    }
+}
+
+/// Gives the pools the endpoints of the configuration, and how they are spoken to, in its order.
+pub fn apply_pools(config: &Config, snapshot: &Snapshot, transports: &[Arc<Transport>]) {
+    for ((pool, settings), transport) in snapshot.pools.iter().zip(&config.pools).zip(transports) {
+        let addresses = settings.endpoints.iter().map(|endpoint| endpoint.value);
+        pool.replace_all(addresses, Arc::clone(transport));
     }
 }

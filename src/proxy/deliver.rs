@@ -17,8 +17,8 @@ use crate::base::incoming::Incoming;
 use crate::base::units;
 use crate::predicate::Head;
 use crate::split::Choice;
-use crate::upstream::http1::Upload;
-use crate::upstream::local::Place;
+use crate::upstream::local::{LocalPool, Place};
+use crate::upstream::outgoing::Outgoing;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Request, Response, StatusCode, request};
@@ -121,12 +121,11 @@ pub async fn deliver(
     prepare_request(&mut parts, downstream, refused, upgrade.as_deref());
     let method = parts.method.clone();
     let informational = incoming.informational();
-    let (upload, progress) = upload(parts, incoming, route, upgrade.is_some());
-    let mut upload = Some(upload);
+    let (mut outgoing, progress) = outgoing(parts, incoming, route, pool, upgrade.is_some());
     let deadlines = proxy.deadlines(route.timeouts.response);
     let mut failed: Option<(Place, Error)> = None;
     for retry in 0..=route.retry.attempts {
-        if !upload.as_ref().is_some_and(Upload::is_unsent) {
+        if !outgoing.is_unsent() {
             break;
         }
         let except = failed.as_ref().map(|(place, _)| &**place.endpoint());
@@ -141,7 +140,7 @@ pub async fn deliver(
             retry: retry > 0,
             started,
         };
-        match attempt(&place, &mut upload, &means).await {
+        match attempt(&place, &mut outgoing, &means).await {
             Ok(answer) => {
                 let upgrade = upgrade.zip(progress);
                 return relay(exchange, downstream, route, answer, place, upgrade);
@@ -172,17 +171,17 @@ fn grant(asked: Option<Box<Upgrade>>, route: &Route) -> Result<Option<Box<Upgrad
 }
 
 /// What is to be sent, and how far its body got if it has one.
-fn upload(
+fn outgoing(
     parts: request::Parts,
     incoming: Incoming,
     route: &Route,
+    pool: &LocalPool,
     upgrade: bool,
-) -> (Upload<Incoming>, Option<Rc<Progress>>) {
+) -> (Outgoing<Incoming>, Option<Rc<Progress>>) {
     let incoming = if upgrade { incoming.into_tunnel() } else { incoming };
     let mut body = Body::stream(incoming, route.timeouts.idle);
     let progress = body.progress();
-    let upload = if upgrade { Upload::upgrade(&parts, body) } else { Upload::new(parts, body) };
-    (upload, progress)
+    (Outgoing::new(parts, body, pool.protocol(), upgrade), progress)
 }
 
 /// Passes the service's response on.

@@ -93,6 +93,14 @@ causes! {
     ConnectFailed "connect_failed" SERVICE_UNAVAILABLE Upstream "the service can not be reached";
     /// No connection to the endpoint was made in time.
     ConnectTimedOut "connect_timed_out" GATEWAY_TIMEOUT Upstream "connecting to the service timed out";
+    /// The TLS handshake with the endpoint failed.
+    UpstreamTls "upstream_tls_failed" SERVICE_UNAVAILABLE Upstream "no trusted connection to the service could be made";
+    /// The endpoint does not speak the configured version of HTTP.
+    UpstreamProtocol "upstream_protocol" SERVICE_UNAVAILABLE Upstream "the service does not speak the expected version of HTTP";
+    /// All HTTP/2 connections to the endpoint were full for too long.
+    UpstreamFull "upstream_full" SERVICE_UNAVAILABLE Upstream "the service has no room for another request";
+    /// The endpoint refused the stream again and again (RFC 9113 section 8.7).
+    UpstreamRefused "upstream_refused" SERVICE_UNAVAILABLE Upstream "the service refused the request";
     /// No response came in time.
     ResponseTimedOut "response_timed_out" GATEWAY_TIMEOUT Upstream "the service did not answer in time";
     /// The connection broke before a response came.

@@ -5,6 +5,7 @@ pub mod authority;
 pub mod decide;
 pub mod deliver;
 pub mod downstream;
+mod either;
 pub mod error;
 pub mod exchange;
 pub mod explain;

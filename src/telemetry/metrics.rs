@@ -72,6 +72,8 @@ metrics! {
         "TLS handshakes with clients that failed or took too long.";
     CertificateReloads COUNTER "serin_certificate_reloads_total" ["listener" "result"]
         "Certificate files that have changed, by what became of them.";
+    PoolCertificateReloads COUNTER "serin_pool_certificate_reloads_total" ["pool" "result"]
+        "Certificate files of a pool's `tls` that have changed, by what became of them.";
     CertificateExpiry GAUGE "serin_certificate_expiry_timestamp_seconds" ["listener" "name"]
         "When a certificate in use expires, in seconds since the Unix epoch.";
     Panics COUNTER "serin_panics_total" []

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The largest certificate or key file.
@@ -38,7 +38,7 @@ pub struct Loaded {
     /// When it expires, in seconds since the Unix epoch.
     pub expires: u64,
     names: Vec<String>,
-    key: Arc<CertifiedKey>,
+    pub(super) key: Arc<CertifiedKey>,
 }
 
 /// The certificates of a listener, found by name.
@@ -73,6 +73,19 @@ pub(super) fn read(
     seen.push(fault.clone().into_bytes());
     problems.error(file.at, fault);
     None
+}
+
+/// The folders of files, which are to be watched.
+pub(super) fn folders<'a>(
+    folder: &'a Path,
+    files: impl Iterator<Item = &'a Spanned<String>>,
+) -> impl Iterator<Item = PathBuf> {
+    files.filter_map(move |file| {
+        let path = folder.join(&file.value);
+        let folder = path.parent()?;
+        // `a.pem` is in a folder too, though its path has no name for it.
+        Some(if folder.as_os_str().is_empty() { ".".into() } else { folder.to_owned() })
+    })
 }
 
 /// Makes a certificate of what its files hold.

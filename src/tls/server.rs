@@ -121,12 +121,7 @@ impl Server {
     pub fn folders(&self) -> impl Iterator<Item = PathBuf> {
         let files = self.config.certificates.iter();
         let files = files.flat_map(|one| [&one.cert_file, &one.key_file]);
-        files.chain(&self.config.client_ca).filter_map(|file| {
-            let path = self.folder.join(&file.value);
-            let folder = path.parent()?;
-            // `a.pem` is in a folder too, though its path has no name for it.
-            Some(if folder.as_os_str().is_empty() { ".".into() } else { folder.to_owned() })
-        })
+        certificates::folders(&self.folder, files.chain(&self.config.client_ca))
     }
 }
 

@@ -29,3 +29,6 @@ mod support;
 mod timeouts;
 mod tls;
 mod upgrade;
+mod upstream_http2;
+mod upstream_streams;
+mod upstream_tls;

@@ -11,5 +11,5 @@ mod switched;
 pub mod upload;
 
 pub use connection::Connection;
-pub use exchange::{Receiving, SendError, Sending};
+pub use exchange::{ReceiveError, Receiving, SendError, Sending};
 pub use upload::Upload;

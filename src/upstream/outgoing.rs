@@ -1,0 +1,75 @@
+//! A request that is to be sent, in the form that its pool's endpoints understand.
+
+use super::http1::Upload;
+use super::transport::Protocol;
+use crate::base::body::{Body, Source};
+use http::request;
+
+/// A request that is to be sent. At most one of its forms is there; none after it was answered.
+#[derive(Debug)]
+pub struct Outgoing<S> {
+    /// Written as HTTP/1.1.
+    pub upload: Option<Upload<S>>,
+    /// For endpoints that speak HTTP/2, or may; in a box, because most do not.
+    pub message: Option<Box<Message<S>>>,
+}
+
+/// A request that can be written in either version.
+#[derive(Debug)]
+pub struct Message<S> {
+    /// Its head, in origin form.
+    pub parts: request::Parts,
+    /// Its body.
+    pub body: Body<S>,
+    /// Whether there is a body.
+    pub streamed: bool,
+    /// Whether it asks for another protocol, in which the body is what the client sends.
+    pub upgrade: bool,
+    /// Whether a part was taken out of the body, so that it can not be sent again.
+    pub touched: bool,
+    /// Whether an endpoint may have acted on it.
+    pub spent: bool,
+}
+
+impl<S: Source> Outgoing<S> {
+    /// A request to a pool.
+    pub fn new(parts: request::Parts, body: Body<S>, protocol: Protocol, upgrade: bool) -> Self {
+        if protocol == Protocol::Http1 {
+            return Self { upload: Some(written(parts, body, upgrade)), message: None };
+        }
+        let streamed = matches!(body, Body::Stream(_));
+        let message = Message { parts, body, streamed, upgrade, touched: false, spent: false };
+        Self { upload: None, message: Some(Box::new(message)) }
+    }
+
+    /// Whether nothing was sent, or nothing that an endpoint looked at, and all may still come.
+    pub fn is_unsent(&self) -> bool {
+        match (&self.upload, &self.message) {
+            (Some(upload), _) => upload.is_unsent(),
+            (None, Some(message)) => !message.spent && !message.touched,
+            (None, None) => false,
+        }
+    }
+
+    /// Writes it as HTTP/1.1 for an endpoint that speaks no HTTP/2.
+    pub fn write_http1(&mut self) {
+        if let (None, Some(message)) = (&self.upload, &mut self.message) {
+            let body = std::mem::replace(&mut message.body, Body::empty());
+            self.upload = Some(written(message.parts.clone(), body, message.upgrade));
+        }
+    }
+
+    /// Makes a message of it again if it was not sent; says whether it is one.
+    pub fn unwrite_http1(&mut self) -> bool {
+        let Some(message) = &mut self.message else { return false };
+        let Some(upload) = &mut self.upload else { return true };
+        let Some(body) = upload.take_body() else { return false };
+        message.body = body;
+        self.upload = None;
+        true
+    }
+}
+
+fn written<S: Source>(parts: request::Parts, body: Body<S>, upgrade: bool) -> Upload<S> {
+    if upgrade { Upload::upgrade(&parts, body) } else { Upload::new(parts, body) }
+}
