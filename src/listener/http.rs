@@ -10,12 +10,12 @@ use super::http2::{self, Panics};
 use super::limits::Limits;
 use super::timers::Timers;
 use super::tunnel;
+use crate::base::body::Source;
 use crate::base::clock;
 use crate::base::incoming::Incoming;
 use crate::base::io::Io;
 use crate::tls::identity::Identity;
 use ::http::{Request, Response};
-use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::server::conn::http2::Connection as Http2Connection;
 use hyper::service::service_fn;
@@ -62,8 +62,7 @@ pub(super) async fn serve<S, B>(
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + 'static,
     S::Future: 'static,
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Source + 'static,
 {
     let known = &entry.connection;
     let opened = open(stream, secure, known, terms.timers).await;
@@ -81,8 +80,7 @@ async fn serve_http2<S, B>(io: Io, service: S, known: &Rc<Connection>, terms: Te
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + 'static,
     S::Future: 'static,
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Source + 'static,
 {
     let (connection, panics) = (Rc::clone(known), terms.panics.clone());
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {

@@ -77,14 +77,10 @@ impl serde::Serialize for ProtocolName {
 #[derive(Debug)]
 pub struct Upgrade {
     protocol: HeaderValue,
-    extended: Option<Extended>,
-}
-
-/// What is known of an extended CONNECT (RFC 8441 section 4).
-#[derive(Debug)]
-struct Extended {
-    /// The key that stands for the client's handshake, if the protocol has one.
+    /// The key of a WebSocket's handshake.
     key: Option<HeaderValue>,
+    /// Whether it is asked for by an extended CONNECT (RFC 8441 section 4), so that the key is ours.
+    extended: bool,
 }
 
 impl Upgrade {
@@ -103,7 +99,10 @@ impl Upgrade {
             && !is_never(name)
             // RFC 6455 section 4.1.
             && (parts.method == Method::GET || !name.eq_ignore_ascii_case(WEBSOCKET.as_bytes()));
-        asks.then(|| Box::new(Self { protocol: protocol.clone(), extended: None }))
+        asks.then(|| {
+            let key = parts.headers.get(SEC_WEBSOCKET_KEY).cloned();
+            Box::new(Self { protocol: protocol.clone(), key, extended: false })
+        })
     }
 
     /// Whether one of these is what is asked for, in any version that it may name.
@@ -118,7 +117,7 @@ impl Upgrade {
 
     /// Whether it is asked for by an extended CONNECT, which has no meaning without it.
     pub fn is_extended(&self) -> bool {
-        self.extended.is_some()
+        self.extended
     }
 
     /// Asks the service: what concerns only one connection was removed before.
@@ -131,13 +130,26 @@ impl Upgrade {
     pub fn is_taken_up(&self, headers: &HeaderMap) -> bool {
         let mut values = headers.get_all(UPGRADE).iter();
         let (Some(protocol), None) = (values.next(), values.next()) else { return false };
-        let key = self.extended.as_ref().and_then(|extended| extended.key.as_ref());
+        // In HTTP/1.1 the client looks at this (RFC 6455 section 4.1).
+        let key = self.key.as_ref().filter(|_| self.extended);
         protocol.as_bytes().eq_ignore_ascii_case(self.protocol.as_bytes())
-            // In HTTP/1.1 the client looks at this (RFC 6455 section 4.1).
             && key.is_none_or(|key| {
                 let accepted = headers.get(SEC_WEBSOCKET_ACCEPT);
                 accepted.is_some_and(|accepted| accepted.as_bytes() == accept(key).as_bytes())
             })
+    }
+
+    /// Makes the success that takes up an extended CONNECT the answer of HTTP/1.1 that means the
+    /// same: it was asked of the service in that way.
+    pub fn translate(&self, parts: &mut response::Parts) {
+        if !parts.status.is_success() {
+            return;
+        }
+        parts.status = StatusCode::SWITCHING_PROTOCOLS;
+        parts.headers.insert(UPGRADE, self.protocol.clone());
+        if let Some(key) = &self.key {
+            parts.headers.insert(SEC_WEBSOCKET_ACCEPT, accept(key));
+        }
     }
 
     /// Tells the client that it is taken up: what concerns only one connection was removed before.
@@ -172,7 +184,7 @@ fn extend(
     if let Some(key) = &key {
         parts.headers.insert(SEC_WEBSOCKET_KEY, key.clone());
     }
-    Some(Upgrade { protocol, extended: Some(Extended { key }) })
+    Some(Upgrade { protocol, key, extended: true })
 }
 
 /// What a server answers to this key (RFC 6455 section 4.2.2).

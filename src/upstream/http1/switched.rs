@@ -1,40 +1,25 @@
 //! A connection after `101 Switching Protocols`: bytes in both directions, each at its own pace.
-//!
-//! What the client sends is written by a task of its own: were it written when the client takes
-//! what the endpoint sends, two that both send before they read would wait for each other forever.
 
 use super::connection::Connection;
 use super::exchange::ReceiveError;
 use super::upload::{Upload, UploadError};
 use crate::base::body::{BodyError, Source};
+use crate::upstream::aside::Aside;
 use bytes::Bytes;
 use http_body::Frame;
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::io::AsyncWrite;
-use tokio::task::JoinHandle;
 
 /// What the endpoint sends, until it ends its sending side. Dropped, it ends the other direction.
 #[derive(Debug)]
 pub(super) struct Switched {
     connection: Rc<RefCell<Box<Connection>>>,
-    /// Sends what the client sends; gone when that has ended.
-    sending: Option<Ending>,
+    sending: Aside,
     ended: bool,
-}
-
-/// A task that is ended with its owner.
-#[derive(Debug)]
-struct Ending(JoinHandle<Result<(), BodyError>>);
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl Switched {
@@ -44,25 +29,15 @@ impl Switched {
         upload: Upload<S>,
     ) -> Self {
         let connection = Rc::new(RefCell::new(connection));
-        let task = tokio::task::spawn_local(send(upload, Rc::clone(&connection)));
-        Self { connection, sending: Some(Ending(task)), ended: false }
+        let sending = Aside::start(send(upload, Rc::clone(&connection)));
+        Self { connection, sending, ended: false }
     }
 
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ReceiveError>>> {
-        if let Some(Ending(task)) = &mut self.sending
-            && let Poll::Ready(sent) = Pin::new(task).poll(cx)
-        {
-            self.sending = None;
-            match sent {
-                Ok(sent) => sent?,
-                // A bug: to be counted where the other bugs of this connection are.
-                Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-                Err(_) => {}
-            }
-        }
+        self.sending.check(cx)?;
         if self.ended {
             return Poll::Ready(None);
         }
