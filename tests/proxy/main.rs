@@ -29,6 +29,7 @@ mod support;
 mod timeouts;
 mod tls;
 mod upgrade;
+mod upgrade_http2;
 mod upstream_http2;
 mod upstream_streams;
 mod upstream_tls;
