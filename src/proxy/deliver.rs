@@ -104,10 +104,8 @@ pub async fn deliver(
     let decision = decided.unwrap_or_default();
     let mut exchange = Exchange::begin(proxy, &local, decision, started);
     let Choice { pool, override_refused, .. } = decision.choice;
-    let route = match decided {
-        Err(cause) => Err(cause),
-        Ok(_) => decision.route.and_then(|route| snapshot.routes.get(route)).ok_or(Error::NoRoute),
-    };
+    let route = decision.route.and_then(|route| snapshot.routes.get(route));
+    let route = decided.and_then(|_| route.ok_or(Error::NoRoute));
     let chosen = route.and_then(|route| {
         let pool = pool.and_then(|pool| local.pool(pool)).ok_or(Error::NoEndpoint)?;
         Ok((route, pool, grant(asked, route)?))

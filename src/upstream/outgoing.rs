@@ -3,6 +3,7 @@
 use super::http1::Upload;
 use super::transport::Protocol;
 use crate::base::body::{Body, Source};
+use http::header::UPGRADE;
 use http::request;
 
 /// A request that is to be sent. At most one of its forms is there; none after it was answered.
@@ -23,12 +24,18 @@ pub struct Message<S> {
     pub body: Body<S>,
     /// Whether there is a body.
     pub streamed: bool,
-    /// Whether it asks for another protocol, in which the body is what the client sends.
-    pub upgrade: bool,
     /// Whether a part was taken out of the body, so that it can not be sent again.
     pub touched: bool,
     /// Whether an endpoint may have acted on it.
     pub spent: bool,
+}
+
+impl<S> Message<S> {
+    /// Whether it asks for another protocol, in which the body is what the client sends: all others
+    /// have lost this field, which concerns only one connection.
+    pub fn is_upgrade(&self) -> bool {
+        self.parts.headers.contains_key(UPGRADE)
+    }
 }
 
 impl<S: Source> Outgoing<S> {
@@ -38,7 +45,7 @@ impl<S: Source> Outgoing<S> {
             return Self { upload: Some(written(parts, body, upgrade)), message: None };
         }
         let streamed = matches!(body, Body::Stream(_));
-        let message = Message { parts, body, streamed, upgrade, touched: false, spent: false };
+        let message = Message { parts, body, streamed, touched: false, spent: false };
         Self { upload: None, message: Some(Box::new(message)) }
     }
 
@@ -55,7 +62,8 @@ impl<S: Source> Outgoing<S> {
     pub fn write_http1(&mut self) {
         if let (None, Some(message)) = (&self.upload, &mut self.message) {
             let body = std::mem::replace(&mut message.body, Body::empty());
-            self.upload = Some(written(message.parts.clone(), body, message.upgrade));
+            let upgrade = message.is_upgrade();
+            self.upload = Some(written(message.parts.clone(), body, upgrade));
         }
     }
 

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 
 /// What an endpoint is sending.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is what mostly comes")]
 pub enum Receiving<S> {
     /// Over a connection of its own.
     Http1(http1::Receiving<S>),

@@ -72,10 +72,10 @@ impl<'m, S: Source + 'static> Sending<'m, S> {
     /// Begins to send a message over a stream.
     pub fn new(lease: Lease, message: &'m mut Message<S>, secure: bool) -> Result<Self, SendError> {
         let head = request(&message.parts, secure);
-        let head = if message.upgrade { head.and_then(extended) } else { head };
+        let head = if message.is_upgrade() { head.and_then(extended) } else { head };
         let head = head.map_err(SendError::Unsendable)?;
         let mut sender = lease.sender();
-        if message.upgrade && !sender.is_extended_connect_protocol_enabled() {
+        if message.is_upgrade() && !sender.is_extended_connect_protocol_enabled() {
             return Err(SendError::NotExtended);
         }
         let sent = sender.send_request(head, !message.streamed);
@@ -93,7 +93,7 @@ impl<'m, S: Source + 'static> Sending<'m, S> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(response::Parts, Receiving<S>), SendError>> {
-        if let Some(upload) = self.upload.as_mut().filter(|_| !self.message.upgrade) {
+        if let Some(upload) = self.upload.as_mut().filter(|_| !self.message.is_upgrade()) {
             let Message { body, touched, .. } = &mut *self.message;
             match upload.poll(body, touched, cx) {
                 Poll::Ready(Err(UploadError::Body(error))) => {
@@ -113,7 +113,7 @@ impl<'m, S: Source + 'static> Sending<'m, S> {
         }
         let response = ready!(Pin::new(&mut self.response).poll(cx)).map_err(classify)?;
         let (parts, stream) = response.into_parts();
-        if self.message.upgrade {
+        if self.message.is_upgrade() {
             return Poll::Ready(self.upgraded(parts, stream));
         }
         let framing = framing(&parts, &self.message.parts.method)
