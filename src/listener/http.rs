@@ -65,13 +65,18 @@ pub(super) async fn serve<S, B>(
     B: Source + 'static,
 {
     let known = &entry.connection;
-    let opened = open(stream, secure, known, terms.timers).await;
-    let Some((start, protocol, session)) = opened else { return };
-    let service = make(session);
-    match protocol {
-        Protocol::Http1 => http1::serve(start, service, known, terms).await,
-        // In a box, because its state is large and most connections are HTTP/1.1.
-        Protocol::Http2 => Box::pin(serve_http2(start.io, service, known, terms)).await,
+    // Both in boxes: the first is large and soon gone, and the second lies idle for long.
+    let opened = Box::pin(open(stream, secure, known, terms.timers)).await;
+    let serving = opened.map(|(start, protocol, session)| {
+        let service = make(session);
+        let serving: Pin<Box<dyn Future<Output = ()> + '_>> = match protocol {
+            Protocol::Http1 => Box::pin(http1::serve(start, service, known, terms)),
+            Protocol::Http2 => Box::pin(serve_http2(start.io, service, known, terms)),
+        };
+        serving
+    });
+    if let Some(serving) = serving {
+        serving.await;
     }
 }
 

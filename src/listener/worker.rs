@@ -171,8 +171,7 @@ where
                 let secure = secure.map(|tls| Secure { config: tls.config(), timeout, shard });
                 let limits = &settings.limits;
                 let terms = Terms { limits, timers: &timers, shard, panics: &panics };
-                let serving = http::serve(stream, secure, make, &entry, terms);
-                panics.catch(serving).await;
+                panics.catch(http::serve(stream, secure, make, &entry, terms)).await;
                 accept::shard(&settings, worker).open.add(-1);
             });
         }
