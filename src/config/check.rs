@@ -44,6 +44,13 @@ pub fn check(document: &Document, config: &Config, problems: &mut Problems) {
             problems.error(via.at, "`via` is no header value");
         }
     }
+    let announcing = config.listeners.iter().filter(|one| {
+        one.proxy_protocol.as_ref().is_some_and(|settings| settings.trusted.is_empty())
+    });
+    for listener in announcing {
+        let message = "`proxyProtocol` trusts nobody: no header is looked for";
+        problems.warning(listener.name.at, message);
+    }
     for pool in &config.pools {
         transport(pool, problems);
         let endpoints = &pool.endpoints;

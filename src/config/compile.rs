@@ -7,6 +7,7 @@ use super::source::RawFile;
 use super::tree::Document;
 use crate::base::problem::Problems;
 use crate::predicate::{Condition, Match, PathRule, Segments};
+use crate::proxy::ambiguity::Ambiguity;
 use crate::proxy::attempt::{Retry, RetryOn};
 use crate::proxy::snapshot::{Counts, Route, Snapshot};
 use crate::route::{Entry, Table};
@@ -79,6 +80,7 @@ fn snapshot(
         routes,
         pools: config.pools.iter().map(|pool| registry.pool(&pool.name)).collect(),
         balances: config.pools.iter().map(|pool| pool.balance).collect(),
+        ambiguity: (&config.ambiguity).into(),
         ..empty(metrics)
     }
 }
@@ -91,6 +93,7 @@ pub fn empty(metrics: &Metrics) -> Snapshot {
         routes: Vec::new(),
         pools: Vec::new(),
         balances: Vec::new(),
+        ambiguity: Ambiguity::default(),
         unmatched: Counts::resolve(metrics, "", &Split::default(), &PoolNames::default()),
     }
 }
@@ -131,6 +134,7 @@ fn route(
         counts: Counts::resolve(metrics, &config.name, &split, names),
         timeouts: (&config.timeouts).into(),
         upgrades: config.upgrades.as_slice().into(),
+        limits: (&config.limits).into(),
         retry: Retry {
             attempts: if retry.on.contains(&RetryOn::ConnectFailure) { retry.attempts } else { 0 },
         },

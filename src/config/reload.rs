@@ -264,7 +264,8 @@ fn forwarding(config: &ListenerConfig) -> Forwarding {
         HeaderValue::from_str(&format!("1.1 {}", name.value)).ok()
     });
     let uri_bytes = usize::try_from(config.limits.uri_bytes.0).unwrap_or(usize::MAX);
-    Forwarding { trusted_proxies: config.trusted_proxies.clone(), via, uri_bytes }
+    let fields_max = Some(config.limits.headers.into());
+    Forwarding { trusted_proxies: config.trusted_proxies.clone(), via, uri_bytes, fields_max }
 }
 
 /// The place of the snapshot in use before there is any configuration: every request gets 404.

@@ -2,8 +2,9 @@
 
 use super::either::exchange_either;
 use super::error::Error;
+use super::timeouts::End;
 use super::upgrade::Upgrade;
-use crate::base::body::{BodyError, Progress};
+use crate::base::body::Progress;
 use crate::base::clock;
 use crate::base::deadline::Deadlines;
 use crate::base::http1::wire::Informational;
@@ -21,7 +22,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -186,23 +187,34 @@ impl Drop for Counted<'_> {
 pub async fn attempt(
     place: &Place,
     outgoing: &mut Outgoing<Incoming>,
+    end: &mut Option<End>,
     means: &Means<'_>,
 ) -> Result<Answer, Error> {
     let endpoint = place.endpoint();
     let mut counted = Counted { endpoint, retry: means.retry, outcome: Outcome::Cancelled };
     let result = match &outgoing.message {
-        None => exchange(endpoint, &mut outgoing.upload, means).await,
+        None => End::limit(end, pin!(exchange(endpoint, &mut outgoing.upload, means))).await,
         // In a box, because most requests need no room for this.
-        Some(_) => Box::pin(exchange_either(endpoint, outgoing, means)).await,
+        Some(_) => {
+            End::limit(end, Box::pin(exchange_either(endpoint, outgoing, means)).as_mut()).await
+        }
     };
     counted.outcome = match &result {
         Ok((parts, _)) if parts.status.is_server_error() => Outcome::ServerError,
         Ok(_) => Outcome::Success,
         Err(Error::ConnectFailed | Error::UpstreamProtocol) => Outcome::ConnectFailure,
         Err(Error::ConnectTimedOut) => Outcome::ConnectTimeout,
+        // The client may be what took the time.
+        Err(Error::RequestTimedOut | Error::DeadlineExceeded)
+            if means.progress.is_some_and(Progress::is_waiting) =>
+        {
+            Outcome::Cancelled
+        }
+        Err(Error::ResponseTimedOut | Error::RequestTimedOut | Error::DeadlineExceeded) => {
+            Outcome::ResponseTimeout
+        }
         Err(Error::UpstreamTls) => Outcome::TlsFailure,
         Err(Error::UpstreamFull | Error::UpstreamRefused) => Outcome::Refused,
-        Err(Error::ResponseTimedOut) => Outcome::ResponseTimeout,
         Err(Error::InvalidResponse | Error::NotUpgraded) => Outcome::InvalidResponse,
         Err(Error::UpstreamReset) => Outcome::Reset,
         Err(_) => Outcome::Cancelled,
@@ -331,7 +343,6 @@ fn not_answered(error: &SendError) -> Error {
     match error {
         SendError::Broken(_) | SendError::Closed => Error::UpstreamReset,
         SendError::Invalid(_) => Error::InvalidResponse,
-        SendError::Body(BodyError::Stalled(_)) => Error::RequestStalled,
-        SendError::Body(BodyError::Source(_)) => Error::RequestBroken,
+        SendError::Body(error) => Error::of_body(error),
     }
 }

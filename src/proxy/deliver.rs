@@ -2,77 +2,30 @@
 
 use super::attempt::{Answer, Means, attempt};
 use super::authority;
-use super::decide::decide;
+use super::decide::{Decision, decide};
 use super::downstream::Downstream;
-use super::error::{Blame, Error};
+use super::error::{Blame, Error, Meaning};
 use super::exchange::{Ending, Exchange, ResponseBody};
 use super::framing::check_request;
+use super::grpc;
 use super::headers::{prepare_request, prepare_response};
-use super::snapshot::Route;
+use super::snapshot::{Route, Snapshot};
+use super::timeouts::End;
 use super::upgrade::Upgrade;
 use super::worker::Proxy;
 use crate::base::body::{Body, Owned, Progress};
+use crate::base::bounds::Bounds;
 use crate::base::clock;
 use crate::base::incoming::Incoming;
-use crate::base::units;
 use crate::predicate::Head;
 use crate::split::Choice;
 use crate::upstream::local::{LocalPool, Place};
 use crate::upstream::outgoing::Outgoing;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Request, Response, StatusCode, request};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use std::rc::Rc;
-use std::time::Duration;
-
-/// How long the parts of an exchange may take; 0 for as long as they like.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct TimeoutsConfig {
-    /// Making a connection to an endpoint; 504 after it.
-    pub connect: units::Duration,
-    /// From the last byte of the request to the head of the response; 504 after it.
-    pub backend_request: units::Duration,
-    /// The longest pause inside a body, in either direction; the message is broken off after it.
-    pub idle: units::Duration,
-}
-
-impl Default for TimeoutsConfig {
-    fn default() -> Self {
-        Self {
-            connect: units::Duration::from_secs(1),
-            backend_request: units::Duration::from_secs(15),
-            idle: units::Duration::from_secs(300),
-        }
-    }
-}
-
-/// The compiled form of [`TimeoutsConfig`].
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    /// Making a connection.
-    pub connect: Duration,
-    /// Waiting for the response's head once the request is sent.
-    pub response: Duration,
-    /// The longest pause inside a body.
-    pub idle: Duration,
-}
-
-impl From<&TimeoutsConfig> for Timeouts {
-    fn from(config: &TimeoutsConfig) -> Self {
-        // As in the Gateway API (GEP-1742), where zero turns a timeout off.
-        let limit = |time: units::Duration| {
-            if time.0.is_zero() { units::Duration::MAX } else { time.0 }
-        };
-        Self {
-            connect: limit(config.connect),
-            response: limit(config.backend_request),
-            idle: limit(config.idle),
-        }
-    }
-}
 
 /// Delivers a request and answers it, whatever happens.
 pub async fn deliver(
@@ -86,28 +39,16 @@ pub async fn deliver(
     let snapshot = &*local.snapshot;
 
     let asked = asked(proxy, &mut parts, &incoming);
-    let checked = check_request(&parts, downstream.forwarding.uri_bytes);
-    let host = checked.and_then(|()| authority::host(&parts.uri, &parts.headers, parts.version));
-    let decided = host.map(|host| {
-        let head = Head {
-            method: &parts.method,
-            host: &host,
-            path: parts.uri.path(),
-            query: parts.uri.query(),
-            headers: &parts.headers,
-            client: downstream.client(&parts.headers),
-            peer: downstream.peer,
-            certificate_names: &downstream.certificate_names,
-        };
-        decide(snapshot, &head, &|pool| snapshot.is_usable(pool), Some(proxy.random()))
-    });
+    let decided = check_and_decide(proxy, snapshot, downstream, &mut parts);
     let decision = decided.unwrap_or_default();
-    let mut exchange = Exchange::begin(proxy, &local, decision, started);
+    let call = grpc::is_call(&parts.method, &parts.headers);
+    let mut exchange = Exchange::begin(proxy, &local, decision, started, call);
     let Choice { pool, override_refused, .. } = decision.choice;
     let route = decision.route.and_then(|route| snapshot.routes.get(route));
     let route = decided.and_then(|_| route.ok_or(Error::NoRoute));
     let chosen = route.and_then(|route| {
         let pool = pool.and_then(|pool| local.pool(pool)).ok_or(Error::NoEndpoint)?;
+        route.limits.admit(&incoming)?;
         Ok((route, pool, grant(asked, route)?))
     });
     let (route, (pool, balance), upgrade) = match chosen {
@@ -115,6 +56,7 @@ pub async fn deliver(
         Err(cause) => return answer(exchange, cause),
     };
 
+    let mut end = End::of(&route.timeouts, call, &parts.headers);
     let refused = route.split.override_header().filter(|_| override_refused);
     prepare_request(&mut parts, downstream, refused, upgrade.as_deref());
     let method = parts.method.clone();
@@ -123,7 +65,8 @@ pub async fn deliver(
     let deadlines = proxy.deadlines(route.timeouts.response);
     let mut failed: Option<(Place, Error)> = None;
     for retry in 0..=route.retry.attempts {
-        if !outgoing.is_unsent() {
+        let again = failed.as_ref().is_none_or(|(_, cause)| cause.may_succeed_elsewhere());
+        if !again || !outgoing.is_unsent() {
             break;
         }
         let except = failed.as_ref().map(|(place, _)| &**place.endpoint());
@@ -138,10 +81,10 @@ pub async fn deliver(
             retry: retry > 0,
             started,
         };
-        match attempt(&place, &mut outgoing, &means).await {
+        match attempt(&place, &mut outgoing, &mut end, &means).await {
             Ok(answer) => {
-                let upgrade = upgrade.zip(progress);
-                return relay(exchange, downstream, route, answer, place, upgrade);
+                let sent = Sent { place, end, progress, upgrade };
+                return relay(exchange, downstream, route, answer, sent);
             }
             Err(cause) => failed = Some((place, cause)),
         }
@@ -152,7 +95,7 @@ pub async fn deliver(
 }
 
 /// The protocol that the client would rather speak, if it can.
-fn asked(proxy: &Proxy, parts: &mut request::Parts, incoming: &Incoming) -> Option<Box<Upgrade>> {
+fn asked(proxy: &Proxy, parts: &mut Parts, incoming: &Incoming) -> Option<Box<Upgrade>> {
     if !incoming.offers_tunnel() {
         return None;
     }
@@ -170,7 +113,7 @@ fn grant(asked: Option<Box<Upgrade>>, route: &Route) -> Result<Option<Box<Upgrad
 
 /// What is to be sent, and how far its body got if it has one.
 fn outgoing(
-    parts: request::Parts,
+    parts: Parts,
     incoming: Incoming,
     route: &Route,
     pool: &LocalPool,
@@ -178,8 +121,43 @@ fn outgoing(
 ) -> (Outgoing<Incoming>, Option<Rc<Progress>>) {
     let incoming = if upgrade { incoming.into_tunnel() } else { incoming };
     let mut body = Body::stream(incoming, route.timeouts.idle);
+    if let Some(bounds) = route.limits.bounds().filter(|_| !upgrade) {
+        body.bound(bounds);
+    }
     let progress = body.progress();
     (Outgoing::new(parts, body, pool.protocol(), upgrade), progress)
+}
+
+/// Refuses what can not be understood or can be in two ways, and decides about the rest.
+fn check_and_decide(
+    proxy: &Proxy,
+    snapshot: &Snapshot,
+    downstream: &Downstream,
+    parts: &mut Parts,
+) -> Result<Decision, Error> {
+    check_request(parts, &downstream.forwarding)?;
+    snapshot.ambiguity.resolve(&mut parts.uri, &mut parts.headers)?;
+    let host = authority::host(&parts.uri, &parts.headers, parts.version)?;
+    downstream.check_host(&host)?;
+    let head = Head {
+        method: &parts.method,
+        host: &host,
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        headers: &parts.headers,
+        client: downstream.client(&parts.headers),
+        peer: downstream.peer,
+        certificate_names: &downstream.certificate_names,
+    };
+    Ok(decide(snapshot, &head, &|pool| snapshot.is_usable(pool), Some(proxy.random())))
+}
+
+/// What is left of a request that was sent.
+struct Sent {
+    place: Place,
+    end: Option<End>,
+    progress: Option<Rc<Progress>>,
+    upgrade: Option<Box<Upgrade>>,
 }
 
 /// Passes the service's response on.
@@ -188,24 +166,36 @@ fn relay(
     downstream: &Downstream,
     route: &Route,
     answer: Answer,
-    place: Place,
-    upgrade: Option<(Box<Upgrade>, Rc<Progress>)>,
+    sent: Sent,
 ) -> Response<ResponseBody> {
     let (mut parts, receiving) = answer;
-    let upgrade = upgrade.filter(|_| parts.status == StatusCode::SWITCHING_PROTOCOLS);
     exchange.answered(parts.status);
-    prepare_response(&mut parts, downstream, upgrade.as_ref().map(|(upgrade, _)| &**upgrade));
+    exchange.called(&parts.headers);
+    let upgrade = sent.upgrade.filter(|_| parts.status == StatusCode::SWITCHING_PROTOCOLS);
+    // What is switched to another protocol is no exchange any more, and has no end.
+    let end = sent.end.filter(|_| upgrade.is_none());
+    prepare_response(&mut parts, downstream, upgrade.as_deref());
     let mut body = Body::stream(receiving, route.timeouts.idle);
-    if let Some((_, progress)) = upgrade {
-        body = body.beside(progress);
+    if let (Some(_), Some(progress)) = (&upgrade, &sent.progress) {
+        body = body.beside(Rc::clone(progress));
     }
-    Response::from_parts(parts, Owned::new(body, Ending::new(exchange, Some(place))))
+    let cause = end.map(End::of_response).map(|End { timer, cause }| {
+        let mut bounds = Bounds::default();
+        bounds.end(timer);
+        body.bound(bounds);
+        cause
+    });
+    let ending = Ending::new(exchange, Some(sent.place)).bounded(cause, sent.progress);
+    Response::from_parts(parts, Owned::new(body, ending))
 }
 
 /// Answers in the service's place.
 fn answer(mut exchange: Exchange, cause: Error) -> Response<ResponseBody> {
     let meaning = cause.meaning();
     exchange.failed(cause);
+    if exchange.is_call() {
+        return answer_call(exchange, meaning);
+    }
     exchange.answered(meaning.status);
     let text = format!("{}: {}\n", meaning.status, meaning.text);
     let length = HeaderValue::from(text.len());
@@ -222,5 +212,21 @@ fn answer(mut exchange: Exchange, cause: Error) -> Response<ResponseBody> {
     if cause == Error::Connect {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS"));
     }
+    response
+}
+
+/// Answers a gRPC call in the service's place: its head is all there is of it ("Trailers-Only").
+fn answer_call(mut exchange: Exchange, meaning: Meaning) -> Response<ResponseBody> {
+    exchange.answered(StatusCode::OK);
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, grpc::CONTENT);
+    headers.insert(grpc::STATUS, meaning.grpc.value());
+    headers.insert(grpc::MESSAGE, grpc::message(meaning.text));
+    if meaning.blame == Blame::Downstream {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    exchange.called(&headers);
+    let mut response = Response::new(Owned::new(Body::empty(), Ending::new(exchange, None)));
+    *response.headers_mut() = headers;
     response
 }

@@ -2,7 +2,6 @@
 
 use super::attempt::{Answer, Failed, Means, answered, can_repeat, not_connected, send};
 use super::error::Error;
-use crate::base::body::BodyError;
 use crate::base::incoming::Incoming;
 use crate::upstream::http2;
 use crate::upstream::local::LocalEndpoint;
@@ -26,7 +25,9 @@ pub(super) async fn exchange_either(
         let opened = endpoint.open(means.connect).await.map_err(|error| not_connected(&error))?;
         let lease = match opened {
             Opened::Http1(connection) => {
-                outgoing.write_http1();
+                if !outgoing.write_http1() {
+                    return Err(Error::UpstreamRefused);
+                }
                 let reused = connection.is_reused();
                 let result = send(connection, endpoint, &mut outgoing.upload, means).await;
                 let broken = matches!(result, Err(Error::UpstreamReset)) && reused;
@@ -49,7 +50,9 @@ pub(super) async fn exchange_either(
         let reused = lease.is_reused();
         let fresh = means.retry || !reused;
         let result = match http2::Sending::new(lease, message, secure) {
-            Ok(mut sending) => answered(means, fresh, |cx| sending.poll(cx)).await,
+            Ok(mut sending) => {
+                answered(means, fresh, |cx| sending.poll(cx, means.informational)).await
+            }
             Err(error) => Err(Failed::Sending(error)),
         };
         let error = match result {
@@ -70,8 +73,10 @@ pub(super) async fn exchange_either(
         let unseen = matches!(error, http2::SendError::Refused(_));
         let harmless = matches!(error, http2::SendError::Broken(ref error) if error.is_io())
             && reused
-            && means.method.is_idempotent();
-        if message.touched || repeats == REPEATS_MAX || !(unseen || harmless) {
+            && means.method.is_idempotent()
+            && message.body.is_untouched();
+        let again = unseen || harmless;
+        if !message.body.is_whole() || repeats == REPEATS_MAX || !again {
             message.spent = !unseen;
             return Err(not_answered(&error));
         }
@@ -86,7 +91,6 @@ fn not_answered(error: &http2::SendError) -> Error {
         http2::SendError::Invalid(_) => Error::InvalidResponse,
         http2::SendError::NotExtended => Error::NotUpgraded,
         http2::SendError::Unsendable(_) => Error::BadHost,
-        http2::SendError::Body(BodyError::Stalled(_)) => Error::RequestStalled,
-        http2::SendError::Body(BodyError::Source(_)) => Error::RequestBroken,
+        http2::SendError::Body(error) => Error::of_body(error),
     }
 }

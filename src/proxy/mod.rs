@@ -1,5 +1,6 @@
 //! The life of a request: decided, delivered, recorded.
 
+pub mod ambiguity;
 pub mod attempt;
 pub mod authority;
 pub mod decide;
@@ -10,8 +11,12 @@ pub mod error;
 pub mod exchange;
 pub mod explain;
 pub mod framing;
+pub mod grpc;
 pub mod headers;
+pub mod limits;
+pub mod path;
 pub mod snapshot;
+pub mod timeouts;
 pub mod upgrade;
 pub mod worker;
 

@@ -56,14 +56,19 @@ pub struct ChoiceShard {
     pub reasons: [Counter; REASONS.len()],
 }
 
-/// How long a route's requests to one pool took.
+/// How long a route's requests to one pool took, and how its gRPC calls ended.
 #[derive(Debug)]
 pub struct DurationSeries {
     /// The pool; empty if there was none.
     pub pool: Arc<str>,
     /// Per worker.
     pub shards: Shards<Durations>,
+    /// Statuses of gRPC calls per worker; a call without one is counted under [`NO_STATUS`].
+    pub grpc: Shards<Codes>,
 }
+
+/// Stands for a gRPC call whose response had no status.
+pub const NO_STATUS: u16 = u16::MAX;
 
 /// What is counted for one pool.
 #[derive(Debug)]
@@ -182,6 +187,7 @@ impl RouteSeries {
         shared(&mut self.durations.lock(), Arc::clone(pool), || DurationSeries {
             pool: Arc::clone(pool),
             shards: Shards::new(self.workers),
+            grpc: Shards::new(self.workers),
         })
     }
 

@@ -6,6 +6,7 @@ pub mod identity;
 pub mod server;
 mod unverified;
 
+pub use certificates::Covered;
 pub use client::{Client, ClientTlsConfig};
 pub use server::{Server, ServerTlsConfig};
 

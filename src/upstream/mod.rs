@@ -5,6 +5,7 @@ pub mod balance;
 pub mod endpoint;
 pub mod http1;
 pub mod http2;
+pub mod kept;
 pub mod local;
 pub mod opening;
 pub mod outgoing;

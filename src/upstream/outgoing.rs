@@ -1,6 +1,7 @@
 //! A request that is to be sent, in the form that its pool's endpoints understand.
 
 use super::http1::Upload;
+use super::kept::Kept;
 use super::transport::Protocol;
 use crate::base::body::{Body, Source};
 use http::header::UPGRADE;
@@ -21,11 +22,9 @@ pub struct Message<S> {
     /// Its head, in origin form.
     pub parts: request::Parts,
     /// Its body.
-    pub body: Body<S>,
+    pub body: Kept<S>,
     /// Whether there is a body.
     pub streamed: bool,
-    /// Whether a part was taken out of the body, so that it can not be sent again.
-    pub touched: bool,
     /// Whether an endpoint may have acted on it.
     pub spent: bool,
 }
@@ -45,7 +44,7 @@ impl<S: Source> Outgoing<S> {
             return Self { upload: Some(written(parts, body, upgrade)), message: None };
         }
         let streamed = matches!(body, Body::Stream(_));
-        let message = Message { parts, body, streamed, touched: false, spent: false };
+        let message = Message { parts, body: Kept::new(body), streamed, spent: false };
         Self { upload: None, message: Some(Box::new(message)) }
     }
 
@@ -53,18 +52,21 @@ impl<S: Source> Outgoing<S> {
     pub fn is_unsent(&self) -> bool {
         match (&self.upload, &self.message) {
             (Some(upload), _) => upload.is_unsent(),
-            (None, Some(message)) => !message.spent && !message.touched,
+            (None, Some(message)) => !message.spent && message.body.is_whole(),
             (None, None) => false,
         }
     }
 
-    /// Writes it as HTTP/1.1 for an endpoint that speaks no HTTP/2.
-    pub fn write_http1(&mut self) {
-        if let (None, Some(message)) = (&self.upload, &mut self.message) {
-            let body = std::mem::replace(&mut message.body, Body::empty());
-            let upgrade = message.is_upgrade();
-            self.upload = Some(written(message.parts.clone(), body, upgrade));
+    /// Writes it as HTTP/1.1 for an endpoint that speaks no HTTP/2; says whether it is written.
+    pub fn write_http1(&mut self) -> bool {
+        if self.upload.is_some() {
+            return true;
         }
+        let Some(message) = &mut self.message else { return false };
+        let Some(body) = message.body.take_untouched() else { return false };
+        let upgrade = message.is_upgrade();
+        self.upload = Some(written(message.parts.clone(), body, upgrade));
+        true
     }
 
     /// Makes a message of it again if it was not sent; says whether it is one.
@@ -72,7 +74,7 @@ impl<S: Source> Outgoing<S> {
         let Some(message) = &mut self.message else { return false };
         let Some(upload) = &mut self.upload else { return true };
         let Some(body) = upload.take_body() else { return false };
-        message.body = body;
+        message.body.put_back(body);
         self.upload = None;
         true
     }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 /// What an endpoint is sending.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the large one is what mostly comes")]
+#[allow(clippy::large_enum_variant, reason = "most come over HTTP/1.1 and need no box")]
 pub enum Receiving<S> {
     /// Over a connection of its own.
     Http1(http1::Receiving<S>),

@@ -10,6 +10,7 @@
 )]
 
 mod bodies;
+mod bounds;
 mod cohorts;
 mod connections;
 mod drain;
@@ -17,11 +18,18 @@ mod events;
 mod explain;
 mod failures;
 mod framing;
+mod grpc;
 mod headers;
 mod http1;
 mod http2;
+mod http2_conformance;
+mod http2_floods;
+mod interop;
+mod limits;
 mod listeners;
 mod metrics;
+mod paths;
+mod proxy_protocol;
 mod reload;
 mod routing;
 mod semantics;

@@ -167,22 +167,66 @@ async fn a_stream_that_is_refused_for_ever_gets_503() {
     app.metric_is("serin_attempts_total", &[("outcome", "refused")], 1.0).await;
 }
 
+/// Reads a part of the first requests' bodies and refuses them all the same, then answers.
+async fn refusing_late() -> (H2Origin, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    let origin = H2Origin::requests(Builder::new(), move |mut answering| {
+        let number = counted.fetch_add(1, SeqCst);
+        async move {
+            if number < 2 {
+                let part = answering.body.data().await.unwrap().unwrap();
+                let _ = answering.body.flow_control().release_capacity(part.len());
+                answering.respond.send_reset(Reason::REFUSED_STREAM);
+                return;
+            }
+            let (body, _) = answering.read().await.unwrap();
+            assert!(body.iter().all(|byte| *byte == b'x'));
+            answering.say(if body.len() == 40_000 { "whole" } else { "other" }).await;
+        }
+    })
+    .await;
+    (origin, asked)
+}
+
+async fn put(app: &App, length: usize) -> crate::support::Response {
+    let mut client = app.connect().await;
+    client
+        .send(format!("PUT / HTTP/1.1\r\nhost: a.test\r\ncontent-length: {length}\r\n\r\n"))
+        .await;
+    // Given up when the answer comes first.
+    let _ = client.try_send(vec![b'x'; length]).await;
+    client.response().await.unwrap()
+}
+
 #[tokio::test]
-async fn a_refused_stream_whose_body_was_read_is_not_sent_again() {
+async fn a_refused_stream_with_a_short_body_is_sent_again() {
+    let (origin, asked) = refusing_late().await;
+    let app = app(&origin, "protocol: h2", "retry: { attempts: 0 }").await;
+    let response = put(&app, 40_000).await;
+    assert_eq!((response.status, response.origin()), (200, "whole"));
+    assert_eq!(asked.load(SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_refused_stream_with_a_long_body_is_not_sent_again() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&asked);
     let origin = H2Origin::requests(Builder::new(), move |mut answering| {
         counted.fetch_add(1, SeqCst);
         async move {
-            let _ = answering.body.data().await;
+            let mut read = 0;
+            while read < 100_000 {
+                let part = answering.body.data().await.unwrap().unwrap();
+                read += part.len();
+                let _ = answering.body.flow_control().release_capacity(part.len());
+            }
             answering.respond.send_reset(Reason::REFUSED_STREAM);
         }
     })
     .await;
     let app = app(&origin, "protocol: h2", "").await;
-    let mut client = app.connect().await;
-    client.send("PUT / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 3\r\n\r\nabc").await;
-    assert_eq!(client.response().await.unwrap().status, 503);
+    assert_eq!(put(&app, 150_000).await.status, 503);
     assert_eq!(asked.load(SeqCst), 1);
 }
 

@@ -6,6 +6,8 @@ use super::switched::{Switched, SwitchedError};
 use super::upload::{Upload, UploadError};
 use crate::base::body::{Body, BodyError, Source};
 use crate::base::http1::fields::remove_forbidden;
+use crate::base::http1::wire::Informational;
+use crate::upstream::kept::Kept;
 use crate::upstream::outgoing::Message;
 use bytes::Bytes;
 use h2::client::ResponseFuture;
@@ -62,7 +64,7 @@ pub struct Receiving<S> {
 struct Open<S> {
     stream: RecvStream,
     /// What is left of the request, when the response came before its end.
-    upload: Option<(Upload, Body<S>)>,
+    upload: Option<(Upload, Kept<S>)>,
     /// How much of what was passed on is not given back to the endpoint's window.
     unreleased: usize,
     _lease: Option<Lease>,
@@ -71,6 +73,7 @@ struct Open<S> {
 impl<'m, S: Source + 'static> Sending<'m, S> {
     /// Begins to send a message over a stream.
     pub fn new(lease: Lease, message: &'m mut Message<S>, secure: bool) -> Result<Self, SendError> {
+        message.body.rewind();
         let head = request(&message.parts, secure);
         let head = if message.is_upgrade() { head.and_then(extended) } else { head };
         let head = head.map_err(SendError::Unsendable)?;
@@ -88,14 +91,14 @@ impl<'m, S: Source + 'static> Sending<'m, S> {
         Ok(Self { message, response, upload, lease: Some(lease), informational: 0 })
     }
 
-    /// Sends on, and waits for the head of the response.
+    /// Sends on, and waits for the head of the response; informational ones go to `informed`.
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
+        informed: Option<&Informational>,
     ) -> Poll<Result<(response::Parts, Receiving<S>), SendError>> {
         if let Some(upload) = self.upload.as_mut().filter(|_| !self.message.is_upgrade()) {
-            let Message { body, touched, .. } = &mut *self.message;
-            match upload.poll(body, touched, cx) {
+            match upload.poll(&mut self.message.body, cx) {
                 Poll::Ready(Err(UploadError::Body(error))) => {
                     return Poll::Ready(Err(SendError::Body(error)));
                 }
@@ -110,6 +113,9 @@ impl<'m, S: Source + 'static> Sending<'m, S> {
                 let wrong = "an informational response that nobody asked for";
                 return Poll::Ready(Err(SendError::Invalid(wrong.to_owned())));
             }
+            if let Some(informed) = informed {
+                informed.send(&head.into_parts().0);
+            }
         }
         let response = ready!(Pin::new(&mut self.response).poll(cx)).map_err(classify)?;
         let (parts, stream) = response.into_parts();
@@ -123,10 +129,12 @@ impl<'m, S: Source + 'static> Sending<'m, S> {
 
     fn answered(&mut self, stream: RecvStream, framing: Framing) -> Receiving<S> {
         let Framing { bodiless, length, trailers } = framing;
-        let upload = self
-            .upload
-            .take()
-            .map(|upload| (upload, std::mem::replace(&mut self.message.body, Body::empty())));
+        let upload = self.upload.take().map(|upload| {
+            let nothing = Kept::new(Body::empty());
+            let mut body = std::mem::replace(&mut self.message.body, nothing);
+            body.forget();
+            (upload, body)
+        });
         let lease = self.lease.take();
         let ended = bodiless || stream.is_end_stream() || (length == Some(0) && !trailers);
         let open = Open { stream, upload, unreleased: 0, _lease: lease };
@@ -142,12 +150,13 @@ impl<'m, S: Source + 'static> Sending<'m, S> {
         let upload = self.upload.take();
         // What the client has said, or not said yet, can not be said again.
         self.message.spent = true;
-        let Some(upload) = upload.filter(|_| parts.status.is_success()) else {
+        let body = self.message.body.take_untouched();
+        let halves = upload.zip(body).filter(|_| parts.status.is_success());
+        let Some((upload, body)) = halves else {
             let framing = framing(&parts, &self.message.parts.method)
                 .map_err(|error| SendError::Invalid(error.to_string()))?;
             return Ok((parts, self.answered(stream, framing)));
         };
-        let body = std::mem::replace(&mut self.message.body, Body::empty());
         let switched = Switched::start(stream, upload, body, self.lease.take());
         let switched = Some(Box::new(switched));
         Ok((parts, Receiving { open: None, switched, length: None, trailers: false }))
@@ -216,7 +225,7 @@ impl<S: Source> http_body::Body for Receiving<S> {
 impl<S: Source> Open<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         if let Some((upload, body)) = &mut self.upload
-            && upload.poll(body, &mut true, cx).is_ready()
+            && upload.poll(body, cx).is_ready()
         {
             self.upload = None;
         }

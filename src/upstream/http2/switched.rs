@@ -5,6 +5,7 @@ use super::connection::Lease;
 use super::upload::{Upload, UploadError};
 use crate::base::body::{Body, BodyError, Source};
 use crate::upstream::aside::Aside;
+use crate::upstream::kept::Kept;
 use bytes::Bytes;
 use h2::RecvStream;
 use http_body::Frame;
@@ -74,9 +75,10 @@ impl Switched {
 /// Sends what the client sends, then ends our side.
 async fn send<S: Source>(mut upload: Upload, mut body: Body<S>) -> Result<(), BodyError> {
     let stalled = body.stalled();
-    let mut touched = true;
+    let mut body = Kept::new(body);
+    body.forget();
     let sent = tokio::select! {
-        sent = poll_fn(|cx| upload.poll(&mut body, &mut touched, cx)) => sent,
+        sent = poll_fn(|cx| upload.poll(&mut body, cx)) => sent,
         error = stalled => Err(UploadError::Body(error)),
     };
     match sent {

@@ -1,12 +1,11 @@
 //! A request's body on its way out, as fast as the endpoint takes it.
 
-use crate::base::body::{Body, BodyError, Source};
+use crate::base::body::{BodyError, Source};
 use crate::base::http1::fields::remove_forbidden;
+use crate::upstream::kept::Kept;
 use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http::HeaderMap;
-use http_body::Body as _;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 /// The sending side of a stream.
@@ -32,12 +31,11 @@ impl Upload {
         Self { stream, data: Bytes::new() }
     }
 
-    /// Sends what there is, until all is sent; notes in `touched` when a part was taken out of
-    /// the body. The body is asked for more only when the endpoint has taken what came before.
+    /// Sends what there is, until all is sent. The body is asked for more only when the endpoint
+    /// has taken what came before.
     pub fn poll<S: Source>(
         &mut self,
-        body: &mut Body<S>,
-        touched: &mut bool,
+        body: &mut Kept<S>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), UploadError>> {
         loop {
@@ -46,11 +44,9 @@ impl Upload {
                 if self.stream.poll_reset(cx).is_ready() {
                     return Poll::Ready(Err(UploadError::Stream));
                 }
-                let Some(frame) = ready!(Pin::new(&mut *body).poll_frame(cx)) else {
-                    *touched = true;
+                let Some(frame) = ready!(body.poll_frame(cx)) else {
                     return Poll::Ready(self.finish(None));
                 };
-                *touched = true;
                 let frame = frame.map_err(|error| {
                     self.stream.send_reset(Reason::CANCEL);
                     UploadError::Body(error)

@@ -2,6 +2,7 @@
 
 mod app;
 mod authority;
+pub(crate) mod frames;
 mod http2;
 mod load;
 mod origin;
@@ -10,6 +11,7 @@ mod wire;
 
 pub(crate) use app::App;
 pub(crate) use authority::{Authority, Pair};
+pub(crate) use frames::Raw;
 pub(crate) use http2::{Answering, H2Client, H2Origin, Served};
 pub(crate) use load::Load;
 pub(crate) use origin::{Connection, Origin};
