@@ -79,7 +79,7 @@ pub struct Upgrade {
     protocol: HeaderValue,
     /// The key of a WebSocket's handshake.
     key: Option<HeaderValue>,
-    /// Whether it is asked for by an extended CONNECT (RFC 8441 section 4), so that the key is ours.
+    /// Whether it is asked for by an extended CONNECT (RFC 8441 section 4): the key is ours then.
     extended: bool,
 }
 
