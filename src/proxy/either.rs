@@ -51,7 +51,12 @@ pub(super) async fn exchange_either(
         let fresh = means.retry || !reused;
         let result = match http2::Sending::new(lease, message, secure) {
             Ok(mut sending) => {
-                answered(means, fresh, |cx| sending.poll(cx, means.informational)).await
+                let informational = means.informational;
+                let result = answered(means, fresh, |cx| sending.poll(cx, informational)).await;
+                if matches!(result, Err(Failed::TimedOut)) {
+                    sending.timed_out();
+                }
+                result
             }
             Err(error) => Err(Failed::Sending(error)),
         };

@@ -263,6 +263,28 @@ async fn a_connection_that_died_while_idle_fails_no_request() {
 }
 
 #[tokio::test]
+async fn a_connection_that_falls_silent_gets_no_further_request() {
+    let origin = H2Origin::connections(Builder::new(), async |mut connection, number| {
+        let mut served = 0;
+        while let Some(Ok(request)) = connection.accept().await {
+            served += 1;
+            if number == 0 && served == 2 {
+                // As one whose process was stopped.
+                return std::future::pending().await;
+            }
+            Answering::new(request).say("two").await;
+        }
+    })
+    .await;
+    let app = app(&origin, "protocol: h2", "timeouts: { backendRequest: 200ms }").await;
+    let client = H2Client::connect(app.address).await;
+    for status in [200, 504, 200, 200] {
+        assert_eq!(client.get("/").await.unwrap().head.status(), status);
+    }
+    assert_eq!(origin.accepted(), 2);
+}
+
+#[tokio::test]
 async fn a_pool_that_changes_its_protocol_uses_new_connections() {
     let origin = H2Origin::named("two").await;
     let old = crate::support::Origin::named("one").await;

@@ -59,6 +59,8 @@ pub struct Lease {
     connection: Rc<Connection>,
     endpoint: Rc<LocalEndpoint>,
     reused: bool,
+    /// How much the endpoint had sent on the connection when this was taken.
+    received: u64,
 }
 
 /// A socket that counts what comes.
@@ -166,7 +168,7 @@ impl Connection {
     /// Whether it is to be kept when connections are looked through: one without streams until it
     /// was idle for too long, one with streams until the endpoint has been silent for too long.
     pub(super) fn outlives_sweep(&self) -> bool {
-        if self.streams.get() == 0 {
+        if self.streams.get() == 0 && !self.silence.borrow().is_awaiting() {
             self.sweeps.set(self.sweeps.get().saturating_add(1));
             self.silence.borrow_mut().restart();
             return self.sweeps.get() <= SWEEPS_MAX;
@@ -244,7 +246,8 @@ impl Lease {
             connection.series.shards.of(connection.worker).idle.add(-1);
         }
         let reused = connection.used.replace(true);
-        Self { connection: Rc::clone(connection), endpoint: Rc::clone(endpoint), reused }
+        let received = connection.silence.borrow().received();
+        Self { connection: Rc::clone(connection), endpoint: Rc::clone(endpoint), reused, received }
     }
 
     /// Whether a request went over the connection before.
@@ -255,6 +258,14 @@ impl Lease {
     /// A handle to send with; each has its own, so that none waits for another.
     pub(super) fn sender(&self) -> SendRequest<Bytes> {
         self.connection.sender.borrow().clone()
+    }
+
+    /// No response came in time: a connection over which nothing else came either takes no more
+    /// requests.
+    pub(super) fn suspect(&self) {
+        if self.connection.silence.borrow().received() == self.received {
+            self.close();
+        }
     }
 
     /// The connection takes no more requests.

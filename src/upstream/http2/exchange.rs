@@ -127,6 +127,13 @@ impl<'m, S: Source + 'static> Sending<'m, S> {
         Poll::Ready(Ok((parts, self.answered(stream, framing))))
     }
 
+    /// No response came in time.
+    pub fn timed_out(&self) {
+        if let Some(lease) = &self.lease {
+            lease.suspect();
+        }
+    }
+
     fn answered(&mut self, stream: RecvStream, framing: Framing) -> Receiving<S> {
         let Framing { bodiless, length, trailers } = framing;
         let upload = self.upload.take().map(|upload| {

@@ -33,6 +33,16 @@ impl Silence {
         Self { received, seen: 0, sweeps: 0, ping, last_ping: None }
     }
 
+    /// How much was received so far.
+    pub(super) fn received(&self) -> u64 {
+        self.received.get()
+    }
+
+    /// Whether nothing came since the last PING.
+    pub(super) fn is_awaiting(&self) -> bool {
+        self.last_ping.is_some_and(|(mark, _)| self.received.get() == mark)
+    }
+
     /// There is no stream whose endpoint could be silent.
     pub(super) fn restart(&mut self) {
         self.sweeps = 0;
@@ -49,8 +59,7 @@ impl Silence {
             return true;
         }
         self.sweeps = self.sweeps.saturating_add(1);
-        let awaited = self.last_ping.is_some_and(|(mark, _)| received == mark);
-        if awaited {
+        if self.is_awaiting() {
             return self.sweeps < SILENT_SWEEPS_MAX;
         }
         let moved = self
