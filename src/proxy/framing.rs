@@ -1,8 +1,8 @@
 //! Where a message ends: one that two readers could understand differently is refused.
 
 use super::error::Error;
-use http::header::{EXPECT, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, request};
+use http::header::{CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
+use http::{HeaderMap, Method, Version, request};
 
 /// The longest path and query, in bytes; 414 beyond (RFC 9110 section 4.1 asks for 8,000 at least).
 const TARGET_BYTES_MAX: usize = 32 * 1024;
@@ -23,6 +23,9 @@ pub fn check_request(parts: &request::Parts) -> Result<(), Error> {
     if expects.iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(Error::Expectation);
     }
+    if parts.version == Version::HTTP_2 && is_malformed(&parts.headers) {
+        return Err(Error::BadFraming);
+    }
     match coding(&parts.headers) {
         Coding::None | Coding::Chunked => Ok(()),
         Coding::Known => Err(Error::UnknownCoding),
@@ -37,6 +40,15 @@ fn is_target(parts: &request::Parts) -> bool {
     let target = target.as_str();
     let form = target.starts_with('/') || (target == "*" && parts.method == Method::OPTIONS);
     form && target.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Whether a request by HTTP/2 gives its length twice, or a value that begins or ends with a blank
+/// (RFC 9113 section 8.2.1); its parser lets both pass.
+fn is_malformed(headers: &HeaderMap) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let padded = |value: &[u8]| is_blank(value.first()) || is_blank(value.last());
+    headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
+        || headers.values().any(|value| padded(value.as_bytes()))
 }
 
 /// The transfer codings of a message.
