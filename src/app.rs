@@ -17,6 +17,7 @@ use crate::proxy::exchange::Causes;
 use crate::telemetry::metrics::{Metrics, Reload};
 use crate::telemetry::shard::WorkerIndex;
 use crate::upstream::registry::Registry;
+use bytes::Bytes;
 use http::{Request, Response};
 use parking_lot::Mutex;
 use std::convert::Infallible;
@@ -87,9 +88,7 @@ impl Serve<Forwarding> for Serving {
     ) -> impl tower::Service<
         Request<Incoming>,
         Response = Response<
-            impl http_body::Body<Data: 'static, Error: std::error::Error + Send + Sync>
-            + Unpin
-            + 'static,
+            impl http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Unpin + 'static,
         >,
         Error = Infallible,
         Future: 'static,

@@ -14,6 +14,8 @@ use std::sync::Arc;
 const PEER: &str = "192.0.2.7";
 /// The header of an override that this peer may not use.
 static OVERRIDE: HeaderName = HeaderName::from_static("x-pool");
+/// The longest path and query.
+const URI_BYTES_MAX: usize = 8192;
 /// What never goes on.
 const HOP_BY_HOP: [&str; 6] = [
     "connection",
@@ -49,7 +51,7 @@ pub fn run(bytes: &[u8]) {
     let (trusted, via) = (switch(2), switch(3));
     let downstream = downstream(trusted, via, switch(4));
     downstream.client(&parts.headers);
-    if check_request(&parts).is_err() {
+    if check_request(&parts, URI_BYTES_MAX).is_err() {
         return;
     }
     let Ok(host) = authority::host(&parts.uri, &parts.headers, version) else { return };

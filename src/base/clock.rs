@@ -1,10 +1,37 @@
 //! The time: one place that reads it, so that tests can set it.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+thread_local! {
+    static LAST: Cell<Option<Instant>> = const { Cell::new(None) };
+}
 
 /// The monotonic time, for measuring and for deadlines.
 pub fn now() -> Instant {
-    Instant::now()
+    let now = Instant::now();
+    LAST.set(Some(now));
+    now
+}
+
+/// What this thread last took for now: for deadlines that may begin a little early, right after
+/// something that was measured.
+pub fn recent() -> Instant {
+    LAST.get().unwrap_or_else(now)
+}
+
+/// The whole seconds since the Unix epoch.
+pub fn unix_whole_seconds() -> u64 {
+    since_epoch().as_secs()
+}
+
+/// The wall-clock time as HTTP writes dates (RFC 9110 section 5.6.7).
+pub fn http_date(unix_seconds: u64) -> String {
+    let seconds = i64::try_from(unix_seconds).unwrap_or_default();
+    jiff::Timestamp::from_second(seconds)
+        .unwrap_or_default()
+        .strftime("%a, %d %b %Y %H:%M:%S GMT")
+        .to_string()
 }
 
 /// The wall-clock time in seconds since the Unix epoch; 0 before it.
@@ -31,7 +58,12 @@ fn since_epoch() -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::rfc3339;
+    use super::{http_date, rfc3339};
+
+    #[test]
+    fn dates_are_written_as_rfc_9110_says() {
+        assert_eq!(http_date(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
 
     #[test]
     fn times_are_written_as_rfc_3339() {

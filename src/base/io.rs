@@ -95,6 +95,15 @@ impl Io {
         Pin::new(self).poll_flush(cx)
     }
 
+    /// Lets the connection end by a reset when it is dropped, which nobody takes for its regular
+    /// end.
+    pub fn reset(&self) -> io::Result<()> {
+        match &self.stream {
+            Stream::Plain(stream) => stream.inner().set_zero_linger(),
+            Stream::Secure(stream) => stream.inner().get_ref().0.set_zero_linger(),
+        }
+    }
+
     /// Ends our sending side.
     pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(self).poll_shutdown(cx)

@@ -252,7 +252,8 @@ fn forwarding(config: &ListenerConfig) -> Forwarding {
         // RFC 9110 section 7.6.3: the received protocol's version and a pseudonym.
         HeaderValue::from_str(&format!("1.1 {}", name.value)).ok()
     });
-    Forwarding { trusted_proxies: config.trusted_proxies.clone(), via }
+    let uri_bytes = usize::try_from(config.limits.uri_bytes.0).unwrap_or(usize::MAX);
+    Forwarding { trusted_proxies: config.trusted_proxies.clone(), via, uri_bytes }
 }
 
 /// The place of the snapshot in use before there is any configuration: every request gets 404.

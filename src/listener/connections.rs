@@ -1,16 +1,13 @@
 //! The open connections of one listener on one worker, told together to finish or to close.
 
-use super::http::HEAD_TIMEOUT;
+use super::limits::Limits;
+use super::timers::Timers;
 use crate::base::drain::Draining;
 use crate::base::io::Flow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::task::Waker;
-
-/// How often in a row a connection may be found with nothing written although there was something
-/// to write: five to seven minutes, as [`HEAD_TIMEOUT`] is the pace.
-pub(super) const STUCK_LOOKS_MAX: u8 = 5;
 
 /// The open connections. A timer and a drain signal for each would be paid on every request.
 #[derive(Debug, Default)]
@@ -19,6 +16,7 @@ pub(super) struct Connections {
     next: Cell<u64>,
     draining: Cell<bool>,
     leaving: Cell<bool>,
+    timers: RefCell<Option<Rc<Timers>>>,
 }
 
 /// What is known of a connection, and what it is told.
@@ -26,12 +24,10 @@ pub(super) struct Connections {
 pub(super) struct Connection {
     /// Requests whose response is not complete.
     busy: Cell<u32>,
-    /// Whether a request came since the connections were last looked through.
+    /// Whether a request came since this was last asked.
     moved: Cell<bool>,
     /// How writing to the client goes.
     pub(super) flow: Rc<Flow>,
-    /// How often in a row the client was found not to take what there is to write.
-    stuck: Cell<u8>,
     order: Cell<Option<Order>>,
     /// Whether it ends with the response that is next.
     finishing: Cell<bool>,
@@ -43,8 +39,6 @@ pub(super) struct Connection {
 pub(super) enum Order {
     /// Answer what is being served, then close.
     Finish,
-    /// Close unless a request is being served.
-    CloseIdle,
     /// Close at once.
     Close,
 }
@@ -102,26 +96,12 @@ impl Connections {
         }
     }
 
-    /// Closes idle connections, until it is dropped: each after one to two times the limit.
-    pub(super) async fn watch(&self) {
-        let mut interval = tokio::time::interval(HEAD_TIMEOUT);
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            interval.tick().await;
-            self.close_idle();
-        }
-    }
-
-    /// Closes the connections that no request was served on since the last time, and those whose
-    /// clients have taken nothing for long.
-    pub(super) fn close_idle(&self) {
-        for connection in self.open.borrow().values() {
-            let moved = connection.moved.replace(false);
-            if connection.is_stuck() {
-                connection.tell(Order::Close);
-            } else if !moved && !connection.is_busy() {
-                connection.tell(Order::CloseIdle);
-            }
+    /// The deadlines for connections with these limits.
+    pub(super) fn timers(&self, limits: &Limits) -> Rc<Timers> {
+        let mut known = self.timers.borrow_mut();
+        match &*known {
+            Some(timers) if timers.are_of(limits) => Rc::clone(timers),
+            _ => Rc::clone(known.insert(Rc::new(Timers::new(limits)))),
         }
     }
 }
@@ -138,16 +118,19 @@ impl Connection {
         self.busy.get() > 0 || self.flow.is_blocked()
     }
 
-    /// Looks whether the client takes what there is to write; says whether it has not for long.
-    fn is_stuck(&self) -> bool {
-        let stuck = self.flow.is_blocked() && !self.flow.take_moved();
-        self.stuck.set(if stuck { self.stuck.get().saturating_add(1) } else { 0 });
-        self.stuck.get() > STUCK_LOOKS_MAX
+    /// Whether a request was served since this was last asked.
+    pub(super) fn take_moved(&self) -> bool {
+        self.moved.take()
     }
 
     /// What it was told since it last asked.
     pub(super) fn order(&self) -> Option<Order> {
         self.order.take()
+    }
+
+    /// Whether it was told to close at once; anything else is left to be asked for.
+    pub(super) fn is_cut(&self) -> bool {
+        self.order.get() == Some(Order::Close)
     }
 
     /// Whom to wake when there is something to tell.

@@ -1,6 +1,9 @@
 //! Which protocol a client speaks on a plain port, by the first bytes that it sends.
 
 use super::connections::Connection;
+use super::timers::Timers;
+use crate::base::clock;
+use crate::base::deadline::Deadline;
 use bytes::{Bytes, BytesMut};
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -22,13 +25,27 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// Reads until it is clear what the client speaks; gives what was read. Nothing if the connection
-/// ends before, or is told to.
+/// What a client began with.
+#[derive(Debug)]
+pub(super) struct Detected {
+    /// What was read.
+    pub(super) read: Bytes,
+    /// The protocol that begins like this.
+    pub(super) protocol: Protocol,
+    /// The time for the first head, if that was begun in more than one piece.
+    pub(super) deadline: Option<Deadline>,
+}
+
+/// Reads until it is clear what the client speaks. Nothing if the connection ends before, or is told
+/// to, or if nothing comes in time.
 pub(super) async fn detect(
     stream: &mut TcpStream,
     known: &Connection,
-) -> Option<(Bytes, Protocol)> {
+    timers: &Timers,
+) -> Option<Detected> {
     let mut read = BytesMut::with_capacity(READ_BYTES);
+    let mut silent = timers.header.begin(clock::now());
+    let mut begun = None;
     poll_fn(|cx| {
         loop {
             if let Some(protocol) = protocol(&read) {
@@ -40,12 +57,19 @@ pub(super) async fn detect(
                 Poll::Ready(Ok(_)) => {}
                 // Whatever it is told: nothing was asked, so there is nothing to finish.
                 Poll::Pending if known.order().is_some() => return Poll::Ready(None),
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending if read.is_empty() => {
+                    return Pin::new(&mut silent).poll(cx).map(|()| None);
+                }
+                Poll::Pending => {
+                    let begun = begun.get_or_insert_with(|| timers.header.begin(clock::now()));
+                    // Whoever reads heads says so.
+                    return Pin::new(begun).poll(cx).map(|()| Some(Protocol::Http1));
+                }
             }
         }
     })
     .await
-    .map(|protocol| (read.freeze(), protocol))
+    .map(|protocol| Detected { read: read.freeze(), protocol, deadline: begun })
 }
 
 /// The protocol that begins like this; nothing if it may be either.

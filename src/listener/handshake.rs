@@ -2,9 +2,11 @@
 
 use super::ListenerShard;
 use super::connections::{Connection, Order};
-use super::detect::{Protocol, detect};
+use super::detect::{Detected, Protocol, detect};
 use super::http::Session;
+use super::http1::Start;
 use super::refusal::Refusal;
+use super::timers::Timers;
 use crate::base::io::Io;
 use crate::tls::identity::Identity;
 use rustls::ServerConfig;
@@ -35,11 +37,12 @@ pub(super) async fn open(
     mut stream: TcpStream,
     secure: Option<Secure<'_>>,
     known: &Connection,
-) -> Option<(Io, Protocol, Session)> {
+    timers: &Timers,
+) -> Option<(Start, Protocol, Session)> {
     let Some(secure) = secure else {
-        let (read, protocol) = detect(&mut stream, known).await?;
+        let Detected { read, protocol, deadline } = detect(&mut stream, known, timers).await?;
         let io = Io::new(stream, read, Rc::clone(&known.flow));
-        return Some((io, protocol, Session::default()));
+        return Some((Start { io, deadline }, protocol, Session::default()));
     };
     // In a box, because its state is large and gone when the first request comes.
     let stream = Box::pin(handshake(stream, secure, known)).await?;
@@ -51,7 +54,7 @@ pub(super) async fn open(
     let certificate = connection.peer_certificates().and_then(<[_]>::first);
     let identity = certificate.map(|certificate| Identity::new(certificate));
     let io = Io::secure(stream, Rc::clone(&known.flow));
-    Some((io, protocol, Session { secure: true, identity }))
+    Some((Start { io, deadline: None }, protocol, Session { secure: true, identity }))
 }
 
 /// Does the TLS handshake. A connection that is told to finish still may, so that a client which
@@ -70,8 +73,7 @@ async fn handshake(
             match known.order() {
                 Some(Order::Finish) => finish = true,
                 Some(Order::Close) => return Poll::Ready(None),
-                // It has a time limit of its own.
-                Some(Order::CloseIdle) | None => {}
+                None => {}
             }
             Pin::new(&mut accepting).poll(cx).map(Some)
         }),

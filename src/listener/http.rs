@@ -1,29 +1,31 @@
-//! Serving HTTP on one accepted connection: what both versions have in common, and HTTP/1.1.
+//! Serving HTTP on one accepted connection: what both versions have in common, and the driving of
+//! HTTP/2.
 
+use super::ListenerShard;
 use super::connections::{Busy, Connection, Entry, Order};
 use super::detect::Protocol;
 use super::handshake::{Secure, open};
+use super::http1;
 use super::http2::{self, Panics};
 use super::limits::Limits;
+use super::timers::Timers;
+use crate::base::clock;
 use crate::base::incoming::Incoming;
+use crate::base::io::Io;
 use crate::tls::identity::Identity;
-use ::http::header::CONNECTION;
-use ::http::{HeaderValue, Request, Response};
+use ::http::{Request, Response};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::server::conn::http1;
+use hyper::server::conn::http2::Connection as Http2Connection;
 use hyper::service::service_fn;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tokio::net::TcpStream;
 use tower::Service;
 
-/// How long a connection may be open without a complete request head; between one and two times
-/// this passes before it is closed.
-pub const HEAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// How much of a body is buffered.
 pub const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
@@ -36,75 +38,78 @@ pub struct Session {
     pub identity: Option<Identity>,
 }
 
+/// What a connection is served by.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms<'a> {
+    /// What the client may ask for.
+    pub(super) limits: &'a Limits,
+    /// How long it may take.
+    pub(super) timers: &'a Timers,
+    /// Where it is counted that it was refused.
+    pub(super) shard: &'a ListenerShard,
+    /// Where bugs are counted.
+    pub(super) panics: &'a Panics,
+}
+
 /// Serves until the client leaves, the connection breaks, or it is told to end.
 pub(super) async fn serve<S, B>(
     stream: TcpStream,
     secure: Option<Secure<'_>>,
     make: impl FnOnce(Session) -> S,
     entry: &Entry,
-    limits: &Limits,
-    panics: &Panics,
+    terms: Terms<'_>,
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + 'static,
     S::Future: 'static,
-    B: Body + Unpin + 'static,
-    B::Data: 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let known = &entry.connection;
-    let Some((io, protocol, session)) = open(stream, secure, known).await else { return };
+    let opened = open(stream, secure, known, terms.timers).await;
+    let Some((start, protocol, session)) = opened else { return };
     let service = make(session);
+    match protocol {
+        Protocol::Http1 => http1::serve(start, service, known, terms).await,
+        // In a box, because its state is large and most connections are HTTP/1.1.
+        Protocol::Http2 => Box::pin(serve_http2(start.io, service, known, terms)).await,
+    }
+}
+
+/// Serves HTTP/2.
+async fn serve_http2<S, B>(io: Io, service: S, known: &Rc<Connection>, terms: Terms<'_>)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + 'static,
+    S::Future: 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let connection = Rc::clone(known);
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let connection = Rc::clone(&connection);
         let busy = connection.begin();
         // The service is a function, which is always ready.
         let response = service.clone().call(request.map(Incoming::Hyper));
-        async move {
-            let mut response = response.await?;
-            if protocol == Protocol::Http1 && connection.is_finishing() {
-                // hyper, which is told after it was asked for requests, may not say so itself.
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(CONNECTION, close);
-            }
-            Ok::<_, Infallible>(response.map(|body| Counted { body, _busy: busy }))
-        }
+        async move { Ok::<_, Infallible>(response.await?.map(|body| Counted { body, _busy: busy })) }
     });
-    let result = match protocol {
-        Protocol::Http1 => {
-            let connection = http1::Builder::new()
-                .max_buf_size(BUFFER_BYTES_MAX.max(limits.header_bytes))
-                .max_header_size(limits.header_bytes)
-                .max_headers(limits.headers)
-                .serve_connection(io, service);
-            drive(pin!(connection), known, http1::Connection::graceful_shutdown).await
-        }
-        // In a box, because its state is large and most connections are HTTP/1.1.
-        Protocol::Http2 => {
-            let mut connection =
-                Box::pin(http2::builder(limits, panics).serve_connection(io, service));
-            drive(
-                connection.as_mut(),
-                known,
-                hyper::server::conn::http2::Connection::graceful_shutdown,
-            )
-            .await
-        }
-    };
-    if let Err(error) = result {
+    let connection = http2::builder(terms.limits, terms.panics).serve_connection(io, service);
+    let finish = Http2Connection::graceful_shutdown;
+    if let Err(error) = drive(pin!(connection), known, terms.timers, finish).await {
         tracing::debug!(%error, "client connection");
     }
 }
 
-/// Runs a connection to its end, passing on what it is told.
+/// Runs a connection to its end, passing on what it is told. It is closed when it was idle, or when
+/// the client has taken nothing, for one to two times the limit.
 async fn drive<C>(
     mut connection: Pin<&mut C>,
     known: &Connection,
+    timers: &Timers,
     finish: fn(Pin<&mut C>),
 ) -> hyper::Result<()>
 where
     C: Future<Output = hyper::Result<()>>,
 {
+    let mut idle = timers.keep_alive.begin(clock::now());
+    let mut stuck = timers.write.begin(clock::now());
     poll_fn(|cx| {
         known.wake(cx.waker());
         let order = known.order();
@@ -113,14 +118,26 @@ where
         }
         // A request that has come already is begun before it is asked whether there is one.
         let polled = connection.as_mut().poll(cx);
-        match order {
-            Some(Order::Finish) if polled.is_pending() => {
-                finish(connection.as_mut());
-                connection.as_mut().poll(cx)
-            }
-            Some(Order::CloseIdle) if !known.is_busy() => Poll::Ready(Ok(())),
-            _ => polled,
+        if polled.is_ready() {
+            return polled;
         }
+        if order == Some(Order::Finish) {
+            finish(connection.as_mut());
+            return connection.as_mut().poll(cx);
+        }
+        while Pin::new(&mut idle).poll(cx).is_ready() {
+            if !known.take_moved() && !known.is_busy() {
+                return Poll::Ready(Ok(()));
+            }
+            idle = timers.keep_alive.begin(clock::now());
+        }
+        while Pin::new(&mut stuck).poll(cx).is_ready() {
+            if known.flow.is_blocked() && !known.flow.take_moved() {
+                return Poll::Ready(Ok(()));
+            }
+            stuck = timers.write.begin(clock::now());
+        }
+        Poll::Pending
     })
     .await
 }
@@ -153,32 +170,51 @@ impl<B: Body + Unpin> Body for Counted<B> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Panics, serve};
+    use super::{Panics, Terms, serve};
     use crate::base::drain;
     use crate::base::incoming::Incoming;
+    use crate::listener::ListenerShard;
     use crate::listener::connections::Connections;
-    use crate::listener::connections::STUCK_LOOKS_MAX;
     use crate::listener::limits::Limits;
     use crate::telemetry::metrics::Metrics;
     use crate::telemetry::shard::WorkerIndex;
+    use bytes::Bytes;
     use http::{Request, Response};
-    use http_body_util::{Empty, Full};
-    use hyper::body::Bytes;
+    use http_body_util::Full;
     use socket2::{Domain, Type};
     use std::convert::Infallible;
     use std::net::SocketAddr;
     use std::rc::Rc;
     use std::sync::Arc;
+    use std::time::{Duration, Instant};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
-    use tokio::task::{LocalSet, spawn_local, yield_now};
+    use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
 
     /// More than two small socket buffers hold.
     const LENGTH: usize = 512 * 1024;
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 
-    fn panics() -> Panics {
-        Panics { metrics: Arc::new(Metrics::new(1)), worker: WorkerIndex(0) }
+    /// Serves a connection with responses of this length.
+    fn serving(
+        stream: TcpStream,
+        connections: &Rc<Connections>,
+        limits: Limits,
+        length: usize,
+    ) -> JoinHandle<()> {
+        let (_drain, draining) = drain::pair();
+        let entry = connections.open(draining);
+        let timers = connections.timers(&limits);
+        let service = tower::service_fn(move |_: Request<Incoming>| {
+            let body = Full::new(Bytes::from(vec![7; length]));
+            std::future::ready(Ok::<_, Infallible>(Response::new(body)))
+        });
+        spawn_local(async move {
+            let panics = Panics { metrics: Arc::new(Metrics::new(1)), worker: WorkerIndex(0) };
+            let shard = ListenerShard::default();
+            let terms = Terms { limits: &limits, timers: &timers, shard: &shard, panics: &panics };
+            serve(stream, None, |_| service, &entry, terms).await;
+        })
     }
 
     /// What a client gets whose second request has come when its connection is told something.
@@ -187,14 +223,7 @@ mod tests {
         let mut client = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
         let (stream, _) = socket.accept().await.unwrap();
         let connections = Rc::new(Connections::default());
-        let (_drain, draining) = drain::pair();
-        let entry = connections.open(draining);
-        let service = tower::service_fn(async |_: Request<Incoming>| {
-            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
-        });
-        let serving = spawn_local(async move {
-            serve(stream, None, |_| service, &entry, &Limits::default(), &panics()).await;
-        });
+        let serving = serving(stream, &connections, Limits::default(), 0);
         client.write_all(REQUEST).await.unwrap();
         let mut answer = [0; 1024];
         assert!(client.read(&mut answer).await.unwrap() > 0);
@@ -217,8 +246,9 @@ mod tests {
         assert!(answer.contains("connection: close"), "{answer:?}");
     }
 
-    /// What a client gets that begins to read when the connections were looked through so often.
-    async fn read_late(looks: usize) -> usize {
+    /// How much a client gets that reads a piece in each pause, or nothing until it was given up.
+    async fn read_slowly(write: Duration, pause: Option<Duration>) -> usize {
+        const PIECE: usize = 32 * 1024;
         let listener = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         listener.set_send_buffer_size(16 * 1024).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -229,85 +259,38 @@ mod tests {
         client.set_recv_buffer_size(16 * 1024).unwrap();
         let mut client = client.connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let connections = Rc::new(Connections::default());
-        let (_drain, draining) = drain::pair();
-        let entry = connections.open(draining);
-        let service = tower::service_fn(async |_: Request<Incoming>| {
-            Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(vec![7; LENGTH]))))
-        });
-        let serving = spawn_local(async move {
-            serve(stream, None, |_| service, &entry, &Limits::default(), &panics()).await;
-        });
+        let limits = Limits { write, ..Limits::default() };
+        let mut serving = serving(stream, &Rc::default(), limits, LENGTH);
         client.write_all(REQUEST).await.unwrap();
-        client.readable().await.unwrap();
-        for _ in 0..looks {
-            connections.close_idle();
-            for _ in 0..10 {
-                yield_now().await;
-            }
+        if pause.is_none() {
+            (&mut serving).await.unwrap();
         }
-        let mut read = 0;
-        let mut part = vec![0; 64 * 1024];
+        let (mut read, mut part) = (0, vec![0; PIECE]);
         while read < LENGTH {
+            if let Some(pause) = pause {
+                tokio::time::sleep(pause).await;
+            }
             match client.read(&mut part).await {
                 Ok(count @ 1..) => read += count,
                 _ => break,
             }
         }
-        drop(client);
-        serving.await.unwrap();
         read
     }
 
     #[tokio::test]
     async fn a_client_that_reads_slowly_gets_the_end_of_its_response() {
-        assert!(LocalSet::new().run_until(read_late(3)).await >= LENGTH);
+        let (write, pause) = (Duration::from_millis(400), Duration::from_millis(25));
+        let started = Instant::now();
+        assert!(LocalSet::new().run_until(read_slowly(write, Some(pause))).await >= LENGTH);
+        assert!(started.elapsed() > write, "too fast to have been slow");
     }
 
     #[tokio::test]
-    async fn a_client_that_does_not_read_at_all_is_given_up() {
-        let looks = usize::from(STUCK_LOOKS_MAX) + 2;
-        assert!(LocalSet::new().run_until(read_late(looks)).await < LENGTH);
-    }
-
-    #[tokio::test]
-    async fn a_connection_on_which_a_request_has_come_is_not_idle() {
-        let tell = |connections: &Connections| {
-            // As if nothing had moved for as long as a connection may be idle.
-            connections.close_idle();
-            connections.close_idle();
-        };
-        let answer = LocalSet::new().run_until(second_answer(tell)).await;
-        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer:?}");
-    }
-
-    #[tokio::test]
-    async fn a_head_that_trickles_does_not_keep_its_connection() {
-        let trickle = async {
-            let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let mut client = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
-            let (stream, _) = socket.accept().await.unwrap();
-            let connections = Rc::new(Connections::default());
-            let (_drain, draining) = drain::pair();
-            let entry = connections.open(draining);
-            let service = tower::service_fn(async |_: Request<Incoming>| {
-                Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
-            });
-            let serving = spawn_local(async move {
-                serve(stream, None, |_| service, &entry, &Limits::default(), &panics()).await;
-            });
-            let mut looks = 0;
-            while !serving.is_finished() {
-                let _ = client.write_all(&REQUEST[looks..=looks]).await;
-                for _ in 0..10 {
-                    yield_now().await;
-                }
-                connections.close_idle();
-                yield_now().await;
-                looks += 1;
-            }
-            looks
-        };
-        assert_eq!(LocalSet::new().run_until(trickle).await, 2);
+    async fn a_client_that_does_not_read_at_all_is_given_up_when_its_time_is_up() {
+        let write = Duration::from_millis(200);
+        let started = Instant::now();
+        assert!(LocalSet::new().run_until(read_slowly(write, None)).await < LENGTH);
+        assert!(started.elapsed() >= write && started.elapsed() < 10 * write);
     }
 }

@@ -13,6 +13,11 @@ pub struct ListenerLimitsConfig {
     pub header_bytes: units::ByteSize,
     /// The most header fields of a request; 431 beyond.
     pub headers: u16,
+    /// The longest target of a request; 414 beyond. At most 65,534 bytes, whatever is given.
+    pub uri_bytes: units::ByteSize,
+    /// The most requests on an HTTP/1.1 connection, whose last response then says that it closes;
+    /// 0 for no limit.
+    pub requests_per_connection: u32,
     /// The most requests at one time on an HTTP/2 connection (RFC 9113 section 6.5.2).
     #[schemars(range(min = 1))]
     pub streams: u32,
@@ -20,7 +25,13 @@ pub struct ListenerLimitsConfig {
 
 impl Default for ListenerLimitsConfig {
     fn default() -> Self {
-        Self { header_bytes: units::ByteSize(64 * 1024), headers: 128, streams: 128 }
+        Self {
+            header_bytes: units::ByteSize(64 * 1024),
+            headers: 128,
+            uri_bytes: units::ByteSize(32 * 1024),
+            requests_per_connection: 0,
+            streams: 128,
+        }
     }
 }
 
@@ -28,13 +39,26 @@ impl Default for ListenerLimitsConfig {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ListenerTimeoutsConfig {
+    /// A request's head, from its first byte to its last; 408 after it. Also the time within which
+    /// the first head must begin; the connection is closed after it.
+    pub header: units::Duration,
+    /// The pause between two requests; the connection is closed after it.
+    pub keep_alive: units::Duration,
+    /// The longest pause in which a client takes nothing of what there is to write; the connection
+    /// is closed after it.
+    pub write: units::Duration,
     /// A TLS handshake; the connection is closed after it.
     pub tls_handshake: units::Duration,
 }
 
 impl Default for ListenerTimeoutsConfig {
     fn default() -> Self {
-        Self { tls_handshake: units::Duration::from_secs(10) }
+        Self {
+            header: units::Duration::from_secs(30),
+            keep_alive: units::Duration::from_secs(75),
+            write: units::Duration::from_secs(300),
+            tls_handshake: units::Duration::from_secs(10),
+        }
     }
 }
 
@@ -45,10 +69,22 @@ pub struct Limits {
     pub header_bytes: usize,
     /// The most header fields.
     pub headers: usize,
+    /// The longest target, in bytes.
+    pub uri_bytes: usize,
+    /// The most requests on an HTTP/1.1 connection; 0 for no limit.
+    pub requests_per_connection: u32,
     /// The most streams at one time.
     pub streams: u32,
+    /// A request's head.
+    pub header: Duration,
+    /// Between two requests.
+    pub keep_alive: Duration,
+    /// Without anything being taken of what there is to write.
+    pub write: Duration,
     /// A TLS handshake.
     pub tls_handshake: Duration,
+    /// Whether the end of a client's sending side ends the request that it waits for.
+    pub abort_on_close: bool,
 }
 
 impl Limits {
@@ -60,9 +96,22 @@ impl Limits {
         Self {
             header_bytes: usize::try_from(limits.header_bytes.0).unwrap_or(usize::MAX),
             headers: limits.headers.into(),
+            uri_bytes: usize::try_from(limits.uri_bytes.0).unwrap_or(usize::MAX),
+            requests_per_connection: limits.requests_per_connection,
             streams: limits.streams,
+            header: limit(timeouts.header),
+            keep_alive: limit(timeouts.keep_alive),
+            write: limit(timeouts.write),
             tls_handshake: limit(timeouts.tls_handshake),
+            abort_on_close: false,
         }
+    }
+
+    /// The same with another meaning of the end of a client's sending side.
+    #[must_use]
+    pub fn abort_on_close(mut self, abort: bool) -> Self {
+        self.abort_on_close = abort;
+        self
     }
 }
 

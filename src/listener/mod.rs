@@ -5,11 +5,13 @@ mod connections;
 mod detect;
 mod handshake;
 pub mod http;
+pub mod http1;
 mod http2;
 pub mod limits;
-mod refusal;
+pub mod refusal;
 pub mod set;
 pub mod socket;
+mod timers;
 pub mod worker;
 
 use crate::base::problem::Spanned;
@@ -51,6 +53,10 @@ pub struct ListenerConfig {
     /// How long clients may take.
     #[serde(default)]
     pub timeouts: ListenerTimeoutsConfig,
+    /// Whether a client that ends its sending side before it was answered has given up. Without it
+    /// the client gets its answer.
+    #[serde(default)]
+    pub abort_on_close: bool,
 }
 
 /// What a listener's connections need to know of it, as it was when they were accepted.

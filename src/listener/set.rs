@@ -104,7 +104,8 @@ impl<E: Send + Sync + 'static> ListenerSet<E> {
                 configured,
                 extension: Arc::new(extension(config)),
                 tls: servers.get(&config.name.value).map(Arc::clone),
-                limits: Limits::new(&config.limits, &config.timeouts),
+                limits: Limits::new(&config.limits, &config.timeouts)
+                    .abort_on_close(config.abort_on_close),
                 sockets,
             });
         }

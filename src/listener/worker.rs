@@ -2,7 +2,7 @@
 
 use super::connections::Connections;
 use super::handshake::Secure;
-use super::http::Session;
+use super::http::{Session, Terms};
 use super::http2::Panics;
 use super::{Settings, accept, http};
 use crate::base::drain::{self, Drain};
@@ -11,6 +11,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::shard::WorkerIndex;
 use ::http::{Request, Response};
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
@@ -20,7 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
 
 /// What the control plane tells a worker.
 #[derive(Debug)]
@@ -60,9 +60,7 @@ pub trait Serve<E>: 'static {
     ) -> impl tower::Service<
         Request<Incoming>,
         Response = Response<
-            impl http_body::Body<Data: 'static, Error: std::error::Error + Send + Sync>
-            + Unpin
-            + 'static,
+            impl http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Unpin + 'static,
         >,
         Error = Infallible,
         Future: 'static,
@@ -99,7 +97,6 @@ struct Listening {
     stop: Drain,
     connections: Rc<Connections>,
     drain: Drain,
-    watch: JoinHandle<()>,
 }
 
 async fn run<E, S>(
@@ -137,7 +134,6 @@ async fn run<E, S>(
                     let finished = gone.drain.finish(timeout).await;
                     // Those whose time is up are cut off.
                     gone.connections.close();
-                    gone.watch.abort();
                     let _ = done.send(finished && stopped);
                 });
             }
@@ -160,8 +156,6 @@ where
     let (stop, stopping) = drain::pair();
     let (drain, draining) = drain::pair();
     let connections = Rc::new(Connections::default());
-    let watched = Rc::clone(&connections);
-    let watch = tokio::task::spawn_local(async move { watched.watch().await });
     let opened = Rc::clone(&connections);
     let (serve, metrics) = (Rc::clone(serve), Arc::clone(metrics));
     let accepting = accept::accept(socket, settings, worker, stopping, {
@@ -169,6 +163,7 @@ where
             let (serve, extension) = (Rc::clone(&serve), Arc::clone(&settings.extension));
             let make = move |session| serve.connection(peer, extension, session);
             let (metrics, entry) = (Arc::clone(&metrics), opened.open(draining.clone()));
+            let timers = opened.timers(&settings.limits);
             accept::shard(&settings, worker).open.add(1);
             tokio::task::spawn_local(async move {
                 let panics = Panics { metrics, worker };
@@ -177,12 +172,13 @@ where
                 let secure = settings.tls.as_ref();
                 let secure = secure.map(|tls| Secure { config: tls.config(), timeout, shard });
                 let limits = &settings.limits;
-                let serving = http::serve(stream, secure, make, &entry, limits, &panics);
+                let terms = Terms { limits, timers: &timers, shard, panics: &panics };
+                let serving = http::serve(stream, secure, make, &entry, terms);
                 panics.catch(serving).await;
                 accept::shard(&settings, worker).open.add(-1);
             });
         }
     });
     tokio::task::spawn_local(accepting);
-    Listening { stop, connections, drain, watch }
+    Listening { stop, connections, drain }
 }

@@ -4,6 +4,7 @@ use super::error::Error;
 use crate::base::body::{BodyError, Progress};
 use crate::base::clock;
 use crate::base::deadline::Deadlines;
+use crate::base::http1::wire::Informational;
 use crate::base::incoming::Incoming;
 use crate::telemetry::series::Outcome;
 use crate::upstream::http1::{Connection, Receiving, SendError, Sending, Upload};
@@ -145,6 +146,8 @@ pub struct Means<'a> {
     pub method: &'a Method,
     /// How far the request's body got, if it has one.
     pub progress: Option<&'a Progress>,
+    /// Where informational responses go, if the client understands them.
+    pub informational: Option<&'a Informational>,
     /// How long making a connection may take.
     pub connect: Duration,
     /// How long waiting for the response may take.
@@ -236,7 +239,7 @@ async fn send(
     // Over a kept connection the request goes out as it came: the clock need not be read again.
     let fresh = means.retry || !connection.is_reused();
     let mut deadline = means.response.begin(if fresh { clock::now() } else { means.started });
-    let mut sending = Sending::new(connection, upload, means.method);
+    let mut sending = Sending::new(connection, upload, means.method, means.informational);
     let mut seen = progress.map(Progress::parts);
     loop {
         let sent = poll_fn(|cx| match sending.poll(cx, endpoint) {

@@ -84,7 +84,7 @@ pub async fn deliver(
     let (mut parts, incoming) = request.into_parts();
     let snapshot = &*local.snapshot;
 
-    let checked = check_request(&parts);
+    let checked = check_request(&parts, downstream.forwarding.uri_bytes);
     let host = checked.and_then(|()| authority::host(&parts.uri, &parts.headers, parts.version));
     let decided = host.map(|host| {
         let head = Head {
@@ -118,6 +118,7 @@ pub async fn deliver(
     let refused = route.split.override_header().filter(|_| override_refused);
     prepare_request(&mut parts, downstream, refused);
     let method = parts.method.clone();
+    let informational = incoming.informational();
     let mut body = Body::stream(incoming, route.timeouts.idle);
     let progress = body.progress();
     let mut upload = Some(Upload::new(parts, body));
@@ -132,6 +133,7 @@ pub async fn deliver(
         let means = Means {
             method: &method,
             progress: progress.as_deref(),
+            informational: informational.as_ref(),
             connect: route.timeouts.connect,
             response: &deadlines,
             retry: retry > 0,

@@ -10,12 +10,20 @@ use std::sync::Arc;
 pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// How a listener treats what its peers say of the client, and what it says of itself.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Forwarding {
     /// The peers whose forwarded fields count.
     pub trusted_proxies: Cidrs,
     /// The `Via` entry to add to requests and responses, if any.
     pub via: Option<HeaderValue>,
+    /// The longest path and query, in bytes.
+    pub uri_bytes: usize,
+}
+
+impl Default for Forwarding {
+    fn default() -> Self {
+        Self { trusted_proxies: Cidrs::default(), via: None, uri_bytes: usize::MAX }
+    }
 }
 
 /// One client connection.
@@ -108,7 +116,7 @@ mod tests {
     fn client(peer: &str, forwarded: &[&str]) -> String {
         let forwarding = Forwarding {
             trusted_proxies: serde_json::from_str(r#"["10.0.0.0/8"]"#).unwrap(),
-            via: None,
+            ..Forwarding::default()
         };
         let downstream = Downstream::new(peer.parse().unwrap(), Arc::new(forwarding));
         let mut headers = HeaderMap::new();

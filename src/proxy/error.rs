@@ -69,14 +69,10 @@ macro_rules! causes {
 causes! {
     /// The host is missing, given twice or malformed.
     BadHost "bad_host" BAD_REQUEST Downstream "the request's host is missing or malformed";
-    /// The end of the request is not clear (RFC 9112 section 6).
-    BadFraming "bad_framing" BAD_REQUEST Downstream "the end of the request's body is not clear";
     /// The target is not of a form that the method may have (RFC 9112 section 3.2).
     BadTarget "bad_target" BAD_REQUEST Downstream "the request's target is malformed";
-    /// The target is longer than anybody needs.
+    /// The target is longer than the listener takes (RFC 9110 section 4.1).
     TargetTooLong "target_too_long" URI_TOO_LONG Downstream "the request's target is too long";
-    /// The body has a transfer coding beside `chunked`.
-    UnknownCoding "unknown_coding" NOT_IMPLEMENTED Downstream "no transfer coding but chunked is served here";
     /// The client expects something other than `100-continue`.
     Expectation "expectation" EXPECTATION_FAILED Downstream "this expectation can not be met";
     /// CONNECT is not served.

@@ -196,8 +196,10 @@ mod tests {
     fn sent(uri: &str, fields: &[(&'static str, &str)], trusted: &str) -> (String, Vec<String>) {
         let mut parts = Request::get(uri).body(()).unwrap().into_parts().0;
         parts.headers = headers(fields);
-        let forwarding =
-            Forwarding { trusted_proxies: serde_json::from_str(trusted).unwrap(), via: None };
+        let forwarding = Forwarding {
+            trusted_proxies: serde_json::from_str(trusted).unwrap(),
+            ..Forwarding::default()
+        };
         let peer = "10.0.0.9:555".parse().unwrap();
         let downstream = Downstream::new(peer, Arc::new(forwarding));
         let refused = HeaderName::from_static("x-pool");

@@ -1,6 +1,8 @@
 //! Origins that fail and clients that leave: what the other side is told, and what is counted.
 
-use crate::support::{App, Broken, Connection, Origin, all_to, eventually, nobody, within};
+use crate::support::{App, Broken, Connection, Origin};
+use crate::support::{all_to, config_with, eventually, nobody, within};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -113,10 +115,17 @@ async fn waiting(before: &'static str) -> (Origin, Arc<Notify>, Arc<Notify>) {
     (origin, came, closed)
 }
 
+/// A listener that takes the end of a client's sending side for the client's end.
+fn aborting(origin: SocketAddr) -> String {
+    let listeners = "[{ name: web, address: '127.0.0.1:0', abortOnClose: true }]";
+    let routes = "  - { name: all, split: [{ to: only }] }\n";
+    config_with(listeners, "{ delay: 0s }", &[("only", &[origin])], routes)
+}
+
 #[tokio::test]
 async fn when_the_client_leaves_before_the_answer_the_origin_sees_it_at_once() {
     let (origin, came, closed) = waiting("").await;
-    let app = App::start(&all_to(&[origin.address], "")).await;
+    let app = App::start(&aborting(origin.address)).await;
     let mut client = app.connect().await;
     client.send("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await;
     within(came.notified()).await;
@@ -133,7 +142,7 @@ async fn when_the_client_leaves_before_the_answer_the_origin_sees_it_at_once() {
 #[tokio::test]
 async fn when_the_client_leaves_inside_the_response_the_origin_sees_it_at_once() {
     let (origin, came, closed) = waiting("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc").await;
-    let app = App::start(&all_to(&[origin.address], "")).await;
+    let app = App::start(&aborting(origin.address)).await;
     let mut client = app.connect().await;
     client.send("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await;
     within(came.notified()).await;

@@ -17,6 +17,7 @@ mod explain;
 mod failures;
 mod framing;
 mod headers;
+mod http1;
 mod http2;
 mod listeners;
 mod metrics;

@@ -167,9 +167,14 @@ impl Wire {
         state.decoder == Decoder::Done && !state.broken
     }
 
+    /// Whether something of the request's body is still to be read.
+    pub fn is_unread(&self) -> bool {
+        self.state.borrow().decoder != Decoder::Done
+    }
+
     /// Whether the body of the request was not read to its end, and nobody reads it.
     pub fn is_abandoned(&self) -> bool {
-        self.abandoned.get() && self.state.borrow().decoder != Decoder::Done
+        self.abandoned.get() && self.is_unread()
     }
 
     /// Whether the client has ended its sending side.
@@ -181,8 +186,10 @@ impl Wire {
     /// bound; of a body that is still to come, nothing.
     pub fn watch(&self, cx: &mut Context<'_>) -> Client {
         let mut state = self.state.borrow_mut();
-        let ahead = state.decoder == Decoder::Done && self.tunnel.get() != Offer::Taken;
-        while ahead && !state.ended && state.received.len() < AHEAD_BYTES_MAX {
+        if state.decoder != Decoder::Done || self.tunnel.get() == Offer::Taken {
+            return Client::There;
+        }
+        while !state.ended && state.received.len() < AHEAD_BYTES_MAX {
             match state.poll_fill(cx) {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(_)) => return Client::Gone,
@@ -215,6 +222,13 @@ impl Wire {
     /// Ends our sending side.
     pub fn poll_shutdown(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.state.borrow_mut().io.poll_end(cx)
+    }
+
+    /// Lets the connection end by a reset when it is dropped.
+    pub fn reset(&self) {
+        if let Err(error) = self.state.borrow().io.reset() {
+            tracing::debug!(%error, "can not reset");
+        }
     }
 
     /// Reads and forgets; 0 when the client has ended its sending side.

@@ -6,6 +6,7 @@ use super::upload::{Upload, UploadError};
 use crate::base::body::{BodyError, Source};
 use crate::base::http1::decode::Decoder;
 use crate::base::http1::fields::Invalid;
+use crate::base::http1::wire::Informational;
 use crate::upstream::local::LocalEndpoint;
 use bytes::Bytes;
 use http::{Method, StatusCode, response};
@@ -24,6 +25,8 @@ pub struct Sending<'u, S> {
     connection: Option<Box<Connection>>,
     upload: &'u mut Option<Upload<S>>,
     method: &'u Method,
+    /// Where informational responses go, if the client understands them.
+    informed: Option<&'u Informational>,
     searched: usize,
     informational: u8,
     /// The endpoint takes no more of the request, but may have answered.
@@ -75,9 +78,10 @@ impl<'u, S: Source> Sending<'u, S> {
         connection: Box<Connection>,
         upload: &'u mut Option<Upload<S>>,
         method: &'u Method,
+        informed: Option<&'u Informational>,
     ) -> Self {
         let connection = Some(connection);
-        Self { connection, upload, method, searched: 0, informational: 0, broken: false }
+        Self { connection, upload, method, informed, searched: 0, informational: 0, broken: false }
     }
 
     /// Sends on, and waits for the head of the response.
@@ -120,6 +124,9 @@ impl<'u, S: Source> Sending<'u, S> {
                 {
                     let wrong = Invalid("an informational response that nobody asked for");
                     return Poll::Ready(Err(SendError::Invalid(wrong)));
+                }
+                if let Some(informed) = self.informed {
+                    informed.send(&parts);
                 }
                 let received = &mut connection.received;
                 head = take_response(received, &mut self.searched, self.method)

@@ -1,0 +1,408 @@
+//! One connection: a head is read, its request is served, the response is written, and again.
+
+use super::head::{Head, is_begun, parse_request};
+use super::respond::{Broken, Framing, Persistence, Responder};
+use crate::base::clock;
+use crate::base::deadline::Deadline;
+use crate::base::http1::wire::{Client, Wire};
+use crate::base::incoming::Incoming;
+use crate::base::io::Io;
+use crate::listener::connections::{Connection, Order};
+use crate::listener::http::Terms;
+use crate::listener::refusal::Refusal;
+use bytes::{Buf, Bytes, BytesMut};
+use http::header::{CONNECTION, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, Version};
+use http_body::Body;
+use http_body_util::Full;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use tower::Service;
+
+/// How much we read on, without looking at it, from a client that we have told that its connection
+/// closes.
+const LINGER_BYTES_MAX: usize = 1024 * 1024;
+
+/// How a connection begins.
+#[derive(Debug)]
+pub(in crate::listener) struct Start {
+    /// The connection, from which something may have been read.
+    pub(in crate::listener) io: Io,
+    /// The time for the first head, if that has begun.
+    pub(in crate::listener) deadline: Option<Deadline>,
+}
+
+/// What comes next on a connection.
+#[expect(clippy::large_enum_variant, reason = "a request is what mostly comes")]
+enum Next {
+    /// A request.
+    Request(Head),
+    /// None, because of this.
+    Refused(Refusal),
+    /// None.
+    End,
+}
+
+/// What becomes of a connection after an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// The next request is read.
+    KeepAlive,
+    /// It closes.
+    Close,
+    /// It closes, but the client may be sending still.
+    Linger,
+    /// It is broken, or was told to end at once.
+    Drop,
+}
+
+/// Serves until the client leaves, the connection breaks, or it is told to end.
+pub(in crate::listener) async fn serve<S, B>(
+    start: Start,
+    mut service: S,
+    known: &Connection,
+    terms: Terms<'_>,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let Start { mut io, deadline } = start;
+    let received = BytesMut::from(io.take_read());
+    let wire = Wire::new(io, received);
+    let mut waiting = Waiting::new(&wire, known, terms, deadline);
+    let requests_max = terms.limits.requests_per_connection;
+    let mut requests: u32 = 0;
+    let after = loop {
+        match poll_fn(|cx| waiting.poll(cx)).await {
+            Next::Request(head) => {
+                requests = requests.saturating_add(1);
+                let last = requests_max != 0 && requests >= requests_max;
+                let exchange = Exchange { wire: &wire, known, terms, last };
+                // In a box, because most of a connection's time there is none.
+                match Box::pin(exchange.run(&mut service, head)).await {
+                    After::KeepAlive => waiting.again(),
+                    after => break after,
+                }
+            }
+            Next::Refused(refusal) => {
+                terms.shard.refusals.count(refusal);
+                break refuse(&wire, known, terms, refusal).await;
+            }
+            Next::End => break After::Close,
+        }
+    };
+    close(&wire, known, terms, after).await;
+}
+
+/// A connection without a request.
+struct Waiting<'a> {
+    wire: &'a Rc<Wire>,
+    known: &'a Connection,
+    terms: Terms<'a>,
+    /// How far the end of the head was looked for.
+    searched: usize,
+    /// Whether a part of a head is there, so that the deadline is that of the head.
+    begun: bool,
+    /// Whether it is the first head.
+    first: bool,
+    /// Whether no further head may begin.
+    finish: bool,
+    deadline: Option<Deadline>,
+}
+
+impl<'a> Waiting<'a> {
+    fn new(
+        wire: &'a Rc<Wire>,
+        known: &'a Connection,
+        terms: Terms<'a>,
+        deadline: Option<Deadline>,
+    ) -> Self {
+        let begun = deadline.is_some();
+        Self { wire, known, terms, searched: 0, begun, first: true, finish: false, deadline }
+    }
+
+    /// Waits for the next one.
+    fn again(&mut self) {
+        self.searched = 0;
+        self.begun = false;
+        self.first = false;
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        self.known.wake(cx.waker());
+        match self.known.order() {
+            Some(Order::Close) => return Poll::Ready(Next::End),
+            Some(Order::Finish) => self.finish = true,
+            None => {}
+        }
+        // A request that has come already is served before it is asked whether one may come.
+        loop {
+            let parsed = self.wire.with_received(|received| {
+                if received.is_empty() {
+                    return Ok(None);
+                }
+                parse_request(received, &mut self.searched, self.terms.limits)
+            });
+            match parsed {
+                Ok(None) => {}
+                Ok(Some(head)) => {
+                    self.deadline = None;
+                    return Poll::Ready(Next::Request(head));
+                }
+                Err(refusal) => return Poll::Ready(Next::Refused(refusal)),
+            }
+            match self.wire.poll_fill(cx) {
+                Poll::Ready(Ok(1..)) => {}
+                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::End),
+                Poll::Pending => break,
+            }
+        }
+        self.poll_deadline(cx)
+    }
+
+    /// Waits for the deadline of what there is.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let begun = self.wire.with_received(|received| is_begun(received));
+        if self.finish && !begun {
+            return Poll::Ready(Next::End);
+        }
+        let timers = self.terms.timers;
+        if begun && !self.begun {
+            self.begun = true;
+            self.deadline = Some(timers.header.begin(clock::now()));
+        }
+        let deadline = self.deadline.get_or_insert_with(|| {
+            if self.first {
+                timers.header.begin(clock::now())
+            } else {
+                timers.keep_alive.begin(clock::recent())
+            }
+        });
+        ready!(Pin::new(deadline).poll(cx));
+        Poll::Ready(if begun { Next::Refused(Refusal::HeadTimedOut) } else { Next::End })
+    }
+}
+
+/// A request and its response.
+struct Exchange<'a> {
+    wire: &'a Rc<Wire>,
+    known: &'a Connection,
+    terms: Terms<'a>,
+    /// Whether no request may follow.
+    last: bool,
+}
+
+impl Exchange<'_> {
+    async fn run<S, B>(self, service: &mut S, head: Head) -> After
+    where
+        S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let Head { parts, decoder, keep_alive, expects, upgrade } = head;
+        let version = parts.version;
+        let is_head = parts.method == Method::HEAD;
+        let body = self.wire.begin(decoder, version == Version::HTTP_11, upgrade);
+        let (response, early) = {
+            // The service is a function, which is always ready.
+            let serving = service.call(Request::from_parts(parts, Incoming::Http1(body)));
+            let Some(answered) = self.answer(pin!(serving)).await else { return After::Drop };
+            answered
+        };
+        let (parts, body) = response.into_parts();
+        let framing = Framing::new(&parts, &body, version, is_head);
+        if framing == Framing::Raw && !self.wire.open_tunnel() {
+            // Nobody has asked for it.
+            return After::Drop;
+        }
+        let keep = keep_alive
+            && !self.last
+            && !self.known.is_finishing()
+            && !matches!(framing, Framing::UntilClose | Framing::Raw)
+            && !closes(parts.headers.get(CONNECTION))
+            && !self.wire.is_ended()
+            && !(expects && self.wire.is_unread())
+            && !self.wire.is_abandoned();
+        let persistence = match (keep, version) {
+            (false, _) => Persistence::Closes,
+            (true, Version::HTTP_11) => Persistence::Stays,
+            (true, _) => Persistence::Kept,
+        };
+        let mut begun = Some((parts, body));
+        let mut responder = Responder::new(self.wire, &self.terms.timers.write, early);
+        let written = poll_fn(|cx| {
+            self.known.wake(cx.waker());
+            if self.known.is_cut() {
+                return Poll::Ready(Err(Broken));
+            }
+            let polled = match begun.take() {
+                Some((parts, body)) => responder.begin(cx, &parts, body, framing, persistence),
+                None => responder.poll(cx),
+            };
+            if polled.is_pending() && self.is_left(cx) {
+                return Poll::Ready(Err(Broken));
+            }
+            polled
+        });
+        match written.await {
+            Err(Broken) => {
+                if framing == Framing::UntilClose {
+                    // A regular end would be the end of the body.
+                    self.wire.reset();
+                }
+                return After::Drop;
+            }
+            Ok(()) if framing == Framing::Raw => return self.end_tunnel(responder).await,
+            Ok(()) => {}
+        }
+        let whole = self.wire.finish();
+        let nothing = self.wire.with_received(|received| received.is_empty());
+        match (keep && whole, whole && nothing) {
+            (true, _) => After::KeepAlive,
+            (false, true) => After::Close,
+            (false, false) => After::Linger,
+        }
+    }
+
+    /// Waits for the service's response; meanwhile passes informational ones on. Nothing if the
+    /// client leaves.
+    async fn answer<F, R>(&self, mut serving: Pin<&mut F>) -> Option<(R, Bytes)>
+    where
+        F: Future<Output = Result<R, Infallible>>,
+    {
+        let mut early = BytesMut::new();
+        poll_fn(|cx| {
+            self.known.wake(cx.waker());
+            if self.known.is_cut() {
+                return Poll::Ready(None);
+            }
+            let polled = serving.as_mut().poll(cx);
+            if let Some(more) = self.wire.take_early() {
+                early.unsplit(more);
+            }
+            if let Poll::Ready(Ok(response)) = polled {
+                return Poll::Ready(Some((response, std::mem::take(&mut early).freeze())));
+            }
+            if self.write_early(cx, &mut early).is_err() || self.is_left(cx) {
+                return Poll::Ready(None);
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Writes informational responses, as far as the client takes them.
+    fn write_early(&self, cx: &mut Context<'_>, early: &mut BytesMut) -> Result<(), Broken> {
+        if early.is_empty() {
+            return Ok(());
+        }
+        while !early.is_empty() {
+            match self.wire.poll_write(cx, &[IoSlice::new(early)]) {
+                Poll::Ready(Ok(written @ 1..)) => early.advance(written),
+                Poll::Ready(_) => return Err(Broken),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        match self.wire.poll_flush(cx) {
+            Poll::Ready(Err(_)) => Err(Broken),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Whether the client is known to wait no longer.
+    fn is_left(&self, cx: &mut Context<'_>) -> bool {
+        match self.wire.watch(cx) {
+            Client::There => false,
+            Client::Ended => self.terms.limits.abort_on_close,
+            Client::Gone => true,
+        }
+    }
+
+    /// The service's side of a tunnel has ended: the client is told, and may send on to the end of
+    /// its own.
+    async fn end_tunnel<B>(&self, responder: Responder<'_, B>) -> After {
+        drop(responder);
+        let shut = poll_fn(|cx| self.wire.poll_shutdown(cx)).await;
+        if shut.is_ok() {
+            poll_fn(|cx| {
+                self.known.wake(cx.waker());
+                if self.known.is_cut() {
+                    return Poll::Ready(());
+                }
+                self.wire.poll_tunnel_over(cx)
+            })
+            .await;
+        }
+        After::Drop
+    }
+}
+
+/// Whether the service wants the connection closed.
+fn closes(connection: Option<&HeaderValue>) -> bool {
+    connection.is_some_and(|options| {
+        let mut options = options.as_bytes().split(|byte| *byte == b',');
+        options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+    })
+}
+
+/// Answers a request that can not be served.
+async fn refuse(wire: &Rc<Wire>, known: &Connection, terms: Terms<'_>, refusal: Refusal) -> After {
+    let Some((status, text)) = refusal.answer() else { return After::Close };
+    let text = format!("{status}: {text}\n");
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    let (parts, ()) = response.into_parts();
+    let framing = Framing::Length(text.len() as u64);
+    let mut body = Some(Full::new(Bytes::from(text)));
+    let mut responder = Responder::new(wire, &terms.timers.write, Bytes::new());
+    let written = poll_fn(|cx| {
+        known.wake(cx.waker());
+        if known.is_cut() {
+            return Poll::Ready(Err(Broken));
+        }
+        match body.take() {
+            Some(body) => responder.begin(cx, &parts, body, framing, Persistence::Closes),
+            None => responder.poll(cx),
+        }
+    });
+    if written.await.is_ok() { After::Linger } else { After::Drop }
+}
+
+/// Ends a connection. A client that may be sending still is read from for a while, since closing
+/// would reset its connection before it has read the response (RFC 9112 section 9.6).
+async fn close(wire: &Rc<Wire>, known: &Connection, terms: Terms<'_>, after: After) {
+    if after == After::Drop {
+        return;
+    }
+    let mut deadline = terms.timers.linger.begin(clock::now());
+    let mut shut = false;
+    let mut read = 0;
+    poll_fn(|cx| {
+        known.wake(cx.waker());
+        if known.is_cut() || Pin::new(&mut deadline).poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if !shut {
+            let ended = ready!(wire.poll_shutdown(cx));
+            shut = true;
+            if ended.is_err() || after == After::Close {
+                return Poll::Ready(());
+            }
+        }
+        while read < LINGER_BYTES_MAX {
+            match ready!(wire.poll_discard(cx)) {
+                Ok(bytes @ 1..) => read += bytes,
+                Ok(0) | Err(_) => break,
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+}

@@ -1,0 +1,11 @@
+//! HTTP/1.1 with clients (RFC 9112), stricter than it must be about what comes: a proxy and its
+//! upstream must never disagree on where a message ends.
+//!
+//! A connection is one task. While it waits for a request it holds nothing but its socket.
+
+mod connection;
+mod date;
+pub mod head;
+mod respond;
+
+pub(super) use connection::{Start, serve};
