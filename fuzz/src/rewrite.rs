@@ -81,6 +81,7 @@ fn downstream(trusted: bool, via: bool, secure: bool) -> Downstream {
     let forwarding = Forwarding {
         trusted_proxies: serde_json::from_str(networks).expect("networks"),
         via: via.then(|| HeaderValue::from_static("1.1 edge")),
+        ..Forwarding::default()
     };
     let peer = (PEER.parse::<std::net::IpAddr>().expect("an address"), 5555).into();
     let downstream = Downstream::new(peer, Arc::new(forwarding));

@@ -23,10 +23,13 @@ def saw(method, target, body):
 
 def wsgi(environ, start_response):
     body = environ["wsgi.input"].read()
+    if len(body) < int(environ.get("CONTENT_LENGTH") or 0):
+        start_response("400 Bad Request", [("Content-Length", "0")])
+        return []  # the client broke it off
     query = environ.get("QUERY_STRING")
     target = environ.get("RAW_URI") or environ["PATH_INFO"] + (f"?{query}" if query else "")
     text = saw(environ["REQUEST_METHOD"], target, body)
-    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(text)))])
+    start_response("200 OK", [("Content-Length", str(len(text)))])
     return [b"" if environ["REQUEST_METHOD"] == "HEAD" else text]
 
 
