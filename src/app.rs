@@ -2,6 +2,7 @@
 
 use crate::admin::State;
 use crate::admin::listener::AdminListener;
+use crate::base::body::Source;
 use crate::base::incoming::Incoming;
 use crate::config::Diagnostic;
 use crate::config::FileSource;
@@ -17,7 +18,6 @@ use crate::proxy::exchange::Causes;
 use crate::telemetry::metrics::{Metrics, Reload};
 use crate::telemetry::shard::WorkerIndex;
 use crate::upstream::registry::Registry;
-use bytes::Bytes;
 use http::{Request, Response};
 use parking_lot::Mutex;
 use std::convert::Infallible;
@@ -87,9 +87,7 @@ impl Serve<Forwarding> for Serving {
         session: Session,
     ) -> impl tower::Service<
         Request<Incoming>,
-        Response = Response<
-            impl http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Unpin + 'static,
-        >,
+        Response = Response<impl Source + 'static>,
         Error = Infallible,
         Future: 'static,
     > + Clone

@@ -1,5 +1,5 @@
-//! A client's socket, as we and hyper see it: small writes go out in one piece, large ones without a
-//! copy.
+//! A client's socket, as we and hyper see it: small writes go out in one piece, large ones without
+//! a copy.
 
 use bytes::{Bytes, BytesMut};
 use hyper::rt::{Read, ReadBufCursor, Write};

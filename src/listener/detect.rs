@@ -36,8 +36,8 @@ pub(super) struct Detected {
     pub(super) deadline: Option<Deadline>,
 }
 
-/// Reads until it is clear what the client speaks. Nothing if the connection ends before, or is told
-/// to, or if nothing comes in time.
+/// Reads until it is clear what the client speaks. Nothing if the connection ends before, or is
+/// told to, or if nothing comes in time.
 pub(super) async fn detect(
     stream: &mut TcpStream,
     known: &Connection,

@@ -9,12 +9,12 @@ use super::http1;
 use super::http2::{self, Panics};
 use super::limits::Limits;
 use super::timers::Timers;
+use crate::base::body::Source;
 use crate::base::clock;
 use crate::base::incoming::Incoming;
 use crate::base::io::Io;
 use crate::tls::identity::Identity;
 use ::http::{Request, Response};
-use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::server::conn::http2::Connection as Http2Connection;
 use hyper::service::service_fn;
@@ -61,17 +61,21 @@ pub(super) async fn serve<S, B>(
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + 'static,
     S::Future: 'static,
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Source + 'static,
 {
     let known = &entry.connection;
-    let opened = open(stream, secure, known, terms.timers).await;
-    let Some((start, protocol, session)) = opened else { return };
-    let service = make(session);
-    match protocol {
-        Protocol::Http1 => http1::serve(start, service, known, terms).await,
-        // In a box, because its state is large and most connections are HTTP/1.1.
-        Protocol::Http2 => Box::pin(serve_http2(start.io, service, known, terms)).await,
+    // Both in boxes: the first is large and soon gone, and the second lies idle for long.
+    let opened = Box::pin(open(stream, secure, known, terms.timers)).await;
+    let serving = opened.map(|(start, protocol, session)| {
+        let service = make(session);
+        let serving: Pin<Box<dyn Future<Output = ()> + '_>> = match protocol {
+            Protocol::Http1 => Box::pin(http1::serve(start, service, known, terms)),
+            Protocol::Http2 => Box::pin(serve_http2(start.io, service, known, terms)),
+        };
+        serving
+    });
+    if let Some(serving) = serving {
+        serving.await;
     }
 }
 
@@ -80,15 +84,17 @@ async fn serve_http2<S, B>(io: Io, service: S, known: &Rc<Connection>, terms: Te
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + 'static,
     S::Future: 'static,
-    B: Body<Data = Bytes> + Unpin + 'static,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Source + 'static,
 {
     let connection = Rc::clone(known);
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let busy = connection.begin();
         // The service is a function, which is always ready.
         let response = service.clone().call(request.map(Incoming::Hyper));
-        async move { Ok::<_, Infallible>(response.await?.map(|body| Counted { body, _busy: busy })) }
+        async move {
+            let response = response.await?;
+            Ok::<_, Infallible>(response.map(|body| Counted { body, _busy: busy }))
+        }
     });
     let connection = http2::builder(terms.limits, terms.panics).serve_connection(io, service);
     let finish = Http2Connection::graceful_shutdown;

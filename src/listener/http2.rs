@@ -32,17 +32,23 @@ pub(super) struct Panics {
 
 impl Panics {
     /// Runs to the end, or to the first panic.
-    pub(super) async fn catch<F: Future<Output = ()>>(&self, future: F) {
-        if AssertUnwindSafe(future).catch_unwind().await.is_err() {
-            self.metrics.panicked(self.worker);
-        }
+    pub(super) fn catch<F: Future<Output = ()>>(
+        &self,
+        future: F,
+    ) -> impl Future<Output = ()> + use<F> {
+        // Not an async function, which would have room for the future twice.
+        let Self { metrics, worker } = self.clone();
+        AssertUnwindSafe(future).catch_unwind().map(move |ended| {
+            if ended.is_err() {
+                metrics.panicked(worker);
+            }
+        })
     }
 }
 
 impl<F: Future<Output = ()> + 'static> Executor<F> for Panics {
     fn execute(&self, future: F) {
-        let panics = self.clone();
-        tokio::task::spawn_local(async move { panics.catch(future).await });
+        tokio::task::spawn_local(self.catch(future));
     }
 }
 

@@ -5,13 +5,13 @@ use super::handshake::Secure;
 use super::http::{Session, Terms};
 use super::http2::Panics;
 use super::{Settings, accept, http};
+use crate::base::body::Source;
 use crate::base::drain::{self, Drain};
 use crate::base::incoming::Incoming;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::shard::WorkerIndex;
 use ::http::{Request, Response};
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
@@ -59,9 +59,7 @@ pub trait Serve<E>: 'static {
         session: Session,
     ) -> impl tower::Service<
         Request<Incoming>,
-        Response = Response<
-            impl http_body::Body<Data = Bytes, Error: std::error::Error + Send + Sync> + Unpin + 'static,
-        >,
+        Response = Response<impl Source + 'static>,
         Error = Infallible,
         Future: 'static,
     > + Clone
@@ -173,8 +171,7 @@ where
                 let secure = secure.map(|tls| Secure { config: tls.config(), timeout, shard });
                 let limits = &settings.limits;
                 let terms = Terms { limits, timers: &timers, shard, panics: &panics };
-                let serving = http::serve(stream, secure, make, &entry, terms);
-                panics.catch(serving).await;
+                panics.catch(http::serve(stream, secure, make, &entry, terms)).await;
                 accept::shard(&settings, worker).open.add(-1);
             });
         }

@@ -334,3 +334,19 @@ async fn a_response_that_breaks_off_is_never_ended_cleanly() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_small_body_that_nobody_wants_does_not_cost_the_connection() {
+    let app = App::start(&all_to(&[], "")).await;
+    let mut client = app.connect().await;
+    for body in ["content-length: 5\r\n\r\nhello", "transfer-encoding: chunked\r\n\r\n0\r\n\r\n"] {
+        client.send(format!("POST / HTTP/1.1\r\nhost: a\r\n{body}")).await;
+        let response = client.response().await.unwrap();
+        assert_eq!((response.status, response.head.get("connection")), (503, None));
+    }
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhel").await;
+    let response = client.response().await.unwrap();
+    assert_eq!((response.status, response.head.get("connection")), (503, Some("close")));
+    client.send("lo").await;
+    client.closed().await;
+}

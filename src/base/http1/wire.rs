@@ -148,18 +148,12 @@ impl Wire {
     }
 
     /// Ends a request: its body gives nothing any more. Says whether its body was read to its end,
-    /// so that what comes next is another request; it is what is there already if it was not.
+    /// so that what comes next is another request.
     pub fn finish(&self) -> bool {
         self.number.set(self.number.get() + 1);
         self.tunnel.set(Offer::None);
+        self.pass_over();
         let mut state = self.state.borrow_mut();
-        let State { decoder, received, .. } = &mut *state;
-        while *decoder != Decoder::Done && !received.is_empty() {
-            // What is passed over is no more than the bound on what is received.
-            if !matches!(decoder.take(received), Ok(Some(_))) {
-                break;
-            }
-        }
         state.read_size = BODY_READ_BYTES_MIN;
         if state.received.is_empty() {
             state.received = BytesMut::new();
@@ -167,14 +161,32 @@ impl Wire {
         state.decoder == Decoder::Done && !state.broken
     }
 
+    /// Passes over what is there already of the body, no more than what may be received at once.
+    fn pass_over(&self) {
+        let mut state = self.state.borrow_mut();
+        let State { decoder, received, broken, .. } = &mut *state;
+        while *decoder != Decoder::Done && !received.is_empty() && !*broken {
+            match decoder.take(received) {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => *broken = true,
+            }
+        }
+    }
+
     /// Whether something of the request's body is still to be read.
     pub fn is_unread(&self) -> bool {
         self.state.borrow().decoder != Decoder::Done
     }
 
-    /// Whether the body of the request was not read to its end, and nobody reads it.
+    /// Whether the body of the request was not read to its end, nobody reads it, and the rest is
+    /// not there yet either.
     pub fn is_abandoned(&self) -> bool {
-        self.abandoned.get() && self.is_unread()
+        if !self.abandoned.get() {
+            return false;
+        }
+        self.pass_over();
+        self.is_unread()
     }
 
     /// Whether the client has ended its sending side.

@@ -2,6 +2,7 @@
 
 use super::head::{Head, is_begun, parse_request};
 use super::respond::{Broken, Framing, Persistence, Responder};
+use crate::base::body::Source;
 use crate::base::clock;
 use crate::base::deadline::Deadline;
 use crate::base::http1::wire::{Client, Wire};
@@ -13,7 +14,6 @@ use crate::listener::refusal::Refusal;
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, Version};
-use http_body::Body;
 use http_body_util::Full;
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -37,10 +37,9 @@ pub(in crate::listener) struct Start {
 }
 
 /// What comes next on a connection.
-#[expect(clippy::large_enum_variant, reason = "a request is what mostly comes")]
-enum Next {
+enum Next<R> {
     /// A request.
-    Request(Head),
+    Request(R),
     /// None, because of this.
     Refused(Refusal),
     /// None.
@@ -63,13 +62,12 @@ enum After {
 /// Serves until the client leaves, the connection breaks, or it is told to end.
 pub(in crate::listener) async fn serve<S, B>(
     start: Start,
-    mut service: S,
+    service: S,
     known: &Connection,
     terms: Terms<'_>,
 ) where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
+    B: Source,
 {
     let Start { mut io, deadline } = start;
     let received = BytesMut::from(io.take_read());
@@ -78,25 +76,34 @@ pub(in crate::listener) async fn serve<S, B>(
     let requests_max = terms.limits.requests_per_connection;
     let mut requests: u32 = 0;
     let after = loop {
-        match poll_fn(|cx| waiting.poll(cx)).await {
-            Next::Request(head) => {
-                requests = requests.saturating_add(1);
-                let last = requests_max != 0 && requests >= requests_max;
-                let exchange = Exchange { wire: &wire, known, terms, last };
-                // In a box, because most of a connection's time there is none.
-                match Box::pin(exchange.run(&mut service, head)).await {
-                    After::KeepAlive => waiting.again(),
-                    after => break after,
+        let next = poll_fn(|cx| {
+            waiting.poll(cx).map(|next| match next {
+                Next::Request(head) => {
+                    let last = requests_max != 0 && requests >= requests_max - 1;
+                    let exchange = Exchange { wire: &wire, known, terms, last };
+                    // In a box, because most of a connection's time there is none.
+                    Next::Request(Box::pin(exchange.run(service.clone(), head)))
                 }
-            }
+                Next::Refused(refusal) => Next::Refused(refusal),
+                Next::End => Next::End,
+            })
+        });
+        match next.await {
+            Next::Request(exchange) => match exchange.await {
+                After::KeepAlive => {
+                    requests = requests.saturating_add(1);
+                    waiting.again();
+                }
+                after => break after,
+            },
             Next::Refused(refusal) => {
                 terms.shard.refusals.count(refusal);
-                break refuse(&wire, known, terms, refusal).await;
+                break Box::pin(refuse(&wire, known, terms, refusal)).await;
             }
             Next::End => break After::Close,
         }
     };
-    close(&wire, known, terms, after).await;
+    Box::pin(close(&wire, known, terms, after)).await;
 }
 
 /// A connection without a request.
@@ -133,7 +140,7 @@ impl<'a> Waiting<'a> {
         self.first = false;
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next<Head>> {
         self.known.wake(cx.waker());
         match self.known.order() {
             Some(Order::Close) => return Poll::Ready(Next::End),
@@ -166,7 +173,7 @@ impl<'a> Waiting<'a> {
     }
 
     /// Waits for the deadline of what there is.
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Next<Head>> {
         let begun = self.wire.with_received(|received| is_begun(received));
         if self.finish && !begun {
             return Poll::Ready(Next::End);
@@ -198,11 +205,10 @@ struct Exchange<'a> {
 }
 
 impl Exchange<'_> {
-    async fn run<S, B>(self, service: &mut S, head: Head) -> After
+    async fn run<S, B>(self, mut service: S, head: Head) -> After
     where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-        B: Body<Data = Bytes> + Unpin,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        B: Source,
     {
         let Head { parts, decoder, keep_alive, expects, upgrade } = head;
         let version = parts.version;
@@ -406,3 +412,6 @@ async fn close(wire: &Rc<Wire>, known: &Connection, terms: Terms<'_>, after: Aft
     })
     .await;
 }
+
+#[cfg(test)]
+mod tests;

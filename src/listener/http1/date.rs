@@ -6,8 +6,11 @@ use std::cell::Cell;
 /// The length of a date, `Sun, 06 Nov 1994 08:49:37 GMT`.
 const DATE_BYTES: usize = 29;
 
+/// The second of a date, and how it is written.
+type Written = (u64, [u8; DATE_BYTES]);
+
 thread_local! {
-    static LAST: Cell<(u64, [u8; DATE_BYTES])> = const { Cell::new((u64::MAX, [b' '; DATE_BYTES])) };
+    static LAST: Cell<Written> = const { Cell::new((u64::MAX, [b' '; DATE_BYTES])) };
 }
 
 /// Appends the date of now.

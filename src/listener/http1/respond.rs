@@ -2,6 +2,7 @@
 //! the rest as it comes and as fast as the client takes it.
 
 use super::date;
+use crate::base::body::Source;
 use crate::base::clock;
 use crate::base::deadline::{Deadline, Deadlines};
 use crate::base::http1::fields::{content_length, write_last_chunk};
@@ -164,8 +165,7 @@ fn put(to: &mut Vec<u8>, name: &str, value: &[u8]) {
 
 impl<'w, B> Responder<'w, B>
 where
-    B: Body<Data = Bytes> + Unpin,
-    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    B: Source,
 {
     /// Begins to write what `body` holds; `before` is what goes before the head.
     pub(super) fn new(wire: &'w Wire, patience: &'w Rc<Deadlines>, before: Bytes) -> Self {
