@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "all of this file is tests")]
 
 #[path = "../fuzz/src/lib.rs"]
+#[allow(unreachable_pub, reason = "a library of its own, of which this is a second home")]
 mod fuzz;
 
 use std::collections::BTreeSet;

@@ -165,7 +165,7 @@ fn same_on_the_wire(parts: &Parts) {
     assert_eq!(naive::end_of_head(&written), Some(written.len()), "the head ends early");
     let lines = naive::lines(&written).expect("only CR LF ends lines");
     let (first, fields) = lines.split_first().expect("a request line");
-    assert_eq!(first.iter().filter(|byte| **byte == b' ').count(), 2);
+    assert_eq!(first.split(|byte| *byte == b' ').count(), 3, "a line of three parts");
     assert_eq!(fields.len(), parts.headers.len());
     assert!(fields.iter().all(|line| naive::field(line).is_some()));
 }

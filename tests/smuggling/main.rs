@@ -3,7 +3,7 @@
 //! `run.py` does it and says what it needs. Without the servers the test is skipped, and says so;
 //! `.ci/run` installs them, and then `SERIN_SMUGGLING_PYTHON` names the Python that has them.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "all of this file is tests")]
+#![expect(clippy::unwrap_used, reason = "all of this file is tests")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -48,8 +48,6 @@ fn servers_behind_the_proxy_see_the_requests_that_were_meant() {
         .output()
         .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    if !output.status.success() {
-        panic!("\n{}\n{}", text(&output.stdout), text(&output.stderr));
-    }
+    assert!(output.status.success(), "\n{}\n{}", text(&output.stdout), text(&output.stderr));
     println!("{}", text(&output.stdout));
 }
