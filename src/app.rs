@@ -95,6 +95,7 @@ impl Serve<Forwarding> for Serving {
         let mut downstream = Downstream::new(peer, forwarding);
         if session.secure {
             downstream = downstream.secured(session.identity);
+            downstream.covered = session.covered;
         }
         Rc::clone(&self.0).service(downstream)
     }

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`base`] | what every layer may use: bodies, time, draining, typed units |
 //! | [`telemetry`] | metrics, counted per worker and summed when scraped |
-//! | [`tls`] | certificates, their names, and how a listener speaks TLS |
+//! | [`tls`] | certificates, their names, and how listeners and pools speak TLS |
 //! | [`predicate`] | what can be asked of a request head; pure |
 //! | [`route`] | which route takes a request; pure |
 //! | [`split`] | which pool takes a request: override, arm, cohort, weights; pure |

@@ -237,6 +237,41 @@ fn check_lets_warnings_pass_unless_they_are_denied() {
 }
 
 #[test]
+fn check_reads_the_files_of_pools_and_looks_for_the_systems_authorities() {
+    let with = |tls: &str| {
+        let stable = "name: stable, endpoints: [127.0.0.1:9]";
+        GOOD.replace(stable, &format!("{stable}, {tls}"))
+    };
+    let folder = folder(&[
+        (
+            "file.yaml",
+            &with("tls: { ca: none.pem, clientCertificate: { certFile: a, keyFile: b } }"),
+        ),
+        ("system.yaml", &with("tls: {}")),
+    ]);
+    let check = |file: &str| {
+        let mut command = serin();
+        command.args(["check", file]).current_dir(folder.path());
+        command.env("SSL_CERT_FILE", "/nowhere/ca.pem").env("SSL_CERT_DIR", "/nowhere");
+        let output = command.output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, out) = check("file.yaml");
+    assert_eq!(code, 2);
+    for expected in [
+        "tls.ca: `none.pem` can not be read",
+        "tls.clientCertificate.certFile: `a` can not be read",
+        "tls.clientCertificate.keyFile: `b` can not be read",
+    ] {
+        assert!(out.contains(expected), "{expected}\nis not in\n{out}");
+    }
+    let (code, out) = check("system.yaml");
+    assert_eq!(code, 2);
+    assert!(out.contains("tls: this system has no authorities to verify with"), "{out}");
+    assert!(out.contains("name a file with them in `ca`"), "{out}");
+}
+
+#[test]
 fn a_reader_who_leaves_is_no_error() {
     let folder = folder(&[]);
     for command in ["schema", "man", "completions bash"] {

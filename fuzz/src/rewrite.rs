@@ -14,8 +14,6 @@ use std::sync::Arc;
 const PEER: &str = "192.0.2.7";
 /// The header of an override that this peer may not use.
 static OVERRIDE: HeaderName = HeaderName::from_static("x-pool");
-/// The longest path and query.
-const URI_BYTES_MAX: usize = 8192;
 /// What never goes on.
 const HOP_BY_HOP: [&str; 6] = [
     "connection",
@@ -51,7 +49,7 @@ pub fn run(bytes: &[u8]) {
     let (trusted, via) = (switch(2), switch(3));
     let downstream = downstream(trusted, via, switch(4));
     downstream.client(&parts.headers);
-    if check_request(&parts, URI_BYTES_MAX).is_err() {
+    if check_request(&parts, &downstream.forwarding).is_err() {
         return;
     }
     let Ok(host) = authority::host(&parts.uri, &parts.headers, version) else { return };
@@ -81,6 +79,7 @@ fn downstream(trusted: bool, via: bool, secure: bool) -> Downstream {
     let forwarding = Forwarding {
         trusted_proxies: serde_json::from_str(networks).expect("networks"),
         via: via.then(|| HeaderValue::from_static("1.1 edge")),
+        uri_bytes: 8192,
         ..Forwarding::default()
     };
     let peer = (PEER.parse::<std::net::IpAddr>().expect("an address"), 5555).into();

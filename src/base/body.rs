@@ -1,6 +1,8 @@
 //! The one body type: what travels in either direction, watched for stalls and never collected.
 
+use super::bounds::{Bounds, Exceeded};
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use std::cell::Cell;
 use std::fmt;
@@ -17,6 +19,8 @@ pub enum BodyError {
     Source(Box<dyn std::error::Error + Send + Sync>),
     /// Nothing came for this long.
     Stalled(Duration),
+    /// It ran into one of its bounds.
+    Exceeded(Exceeded),
 }
 
 impl fmt::Display for BodyError {
@@ -24,6 +28,7 @@ impl fmt::Display for BodyError {
         match self {
             Self::Source(error) => write!(f, "the body broke off: {error}"),
             Self::Stalled(idle) => write!(f, "no part of the body came for {idle:?}"),
+            Self::Exceeded(exceeded) => exceeded.fmt(f),
         }
     }
 }
@@ -32,7 +37,7 @@ impl std::error::Error for BodyError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Source(error) => Some(&**error),
-            Self::Stalled(_) => None,
+            Self::Stalled(_) | Self::Exceeded(_) => None,
         }
     }
 }
@@ -70,7 +75,15 @@ impl<S: Source> Body<S> {
         if source.is_end_stream() {
             return Self::empty();
         }
-        Self::Stream(Stream { source, idle, moved: false, timer: None, progress: None })
+        let (timer, progress, bounds) = (None, None, None);
+        Self::Stream(Stream { source, idle, moved: false, timer, progress, bounds })
+    }
+
+    /// Breaks the body off at these bounds; a body of our own has none.
+    pub fn bound(&mut self, bounds: Bounds) {
+        if let Self::Stream(stream) = self {
+            stream.bounds = Some(Box::new(bounds));
+        }
     }
 
     /// Lets another task see how far this body got; nothing to see for a body of our own.
@@ -87,6 +100,7 @@ impl<S: Source> Body<S> {
 pub struct Progress {
     parts: Cell<u64>,
     waiting: Cell<bool>,
+    exceeded: Cell<Option<Exceeded>>,
 }
 
 impl Progress {
@@ -98,6 +112,11 @@ impl Progress {
     /// Whether the next part was asked for and has not come yet.
     pub fn is_waiting(&self) -> bool {
         self.waiting.get()
+    }
+
+    /// The bound that the body ran into.
+    pub fn exceeded(&self) -> Option<Exceeded> {
+        self.exceeded.get()
     }
 }
 
@@ -111,10 +130,47 @@ pub struct Stream<S> {
     /// Set when the body first has to wait: most bodies never do.
     timer: Option<Pin<Box<Sleep>>>,
     progress: Option<Rc<Progress>>,
+    /// In a box, because most bodies have none.
+    bounds: Option<Box<Bounds>>,
 }
 
 impl<S: Source> Stream<S> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.bounds.is_none() {
+            return self.poll_source(cx);
+        }
+        let polled = self.poll_bounded(cx);
+        if let Poll::Ready(Some(Err(BodyError::Exceeded(exceeded)))) = &polled
+            && let Some(progress) = &self.progress
+        {
+            progress.exceeded.set(Some(*exceeded));
+        }
+        polled
+    }
+
+    fn poll_bounded(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(bounds) = &mut self.bounds {
+            bounds.check(cx)?;
+        }
+        let polled = self.poll_source(cx);
+        let Some(bounds) = &mut self.bounds else { return polled };
+        match &polled {
+            Poll::Pending => bounds.wait(cx)?,
+            Poll::Ready(Some(Ok(frame))) => {
+                bounds.came(frame.data_ref().map_or(0, Bytes::len))?;
+            }
+            Poll::Ready(_) => {}
+        }
+        polled
+    }
+
+    fn poll_source(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.source).poll_frame(cx) else {
             return self.poll_stall(cx);
         };
@@ -184,6 +240,10 @@ pub struct Owned<S, O> {
     owner: O,
 }
 
+fn trailers<E>(frame: Option<&Result<Frame<Bytes>, E>>) -> Option<&HeaderMap> {
+    frame?.as_ref().ok()?.trailers_ref()
+}
+
 /// What keeps an exchange's resources until its body is through.
 pub trait Owner: Unpin {
     /// The body was passed on to its last byte.
@@ -191,6 +251,12 @@ pub trait Owner: Unpin {
 
     /// The source of the body failed; the receiver will see the break.
     fn failed(&mut self, error: &BodyError);
+
+    /// The body ends with these trailers.
+    fn trailed(&mut self, trailers: &HeaderMap);
+
+    /// Why the body is to be broken off now, for reasons other than its own.
+    fn interrupted(&self) -> Option<BodyError>;
 }
 
 impl<S: Source, O: Owner> Owned<S, O> {
@@ -212,7 +278,14 @@ impl<S: Source, O: Owner> http_body::Body for Owned<S, O> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        let frame = match this.owner.interrupted() {
+            Some(error) => Some(Err(error)),
+            None => ready!(polled),
+        };
+        if let Some(trailers) = trailers(frame.as_ref()) {
+            this.owner.trailed(trailers);
+        }
         match &frame {
             // The server stops asking after the last byte, so the end must be seen here.
             Some(Ok(_)) if this.body.is_end_stream() => this.owner.ended(),

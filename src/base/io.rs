@@ -2,20 +2,28 @@
 //! a copy.
 
 use bytes::{Bytes, BytesMut};
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::fmt::Debug;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::io::poll_read_buf;
 
 /// Up to this many bytes, copying parts together costs less than the kernel's work for a vector.
 const FLATTEN_BYTES_MAX: usize = 1024;
+/// How much is read at once of a connection that is watched.
+const WATCHED_READ_BYTES: usize = 16 * 1024;
+
+thread_local! {
+    /// Where what is watched is read to; no connection keeps anything here.
+    static WATCHED: RefCell<Box<[u8]>> = RefCell::new(vec![0; WATCHED_READ_BYTES].into());
+}
 
 /// A client's connection of which the beginning may have been read already.
 #[derive(Debug)]
@@ -23,7 +31,21 @@ pub struct Io {
     stream: Stream,
     read: Bytes,
     flow: Rc<Flow>,
+    watch: Option<Box<dyn Watch>>,
 }
+
+/// Sees what passes on a connection, and may end it.
+pub trait Watch: Debug {
+    /// Sees what the peer sends before it is read; an error ends the connection.
+    fn received(&mut self, bytes: &[u8]) -> Result<(), Farewell>;
+
+    /// Sees what was written.
+    fn sent(&mut self, bytes: &[u8]);
+}
+
+/// What is written last on a connection that is ended by who watches it, if it can be at once.
+#[derive(Debug)]
+pub struct Farewell(pub Vec<u8>);
 
 /// What carries the bytes.
 #[derive(Debug)]
@@ -43,13 +65,60 @@ pub struct Flow {
 impl Io {
     /// Wraps a connected socket from which `read` was read.
     pub fn new(stream: TcpStream, read: Bytes, flow: Rc<Flow>) -> Self {
-        Self { stream: Stream::Plain(TokioIo::new(stream)), read, flow }
+        Self { stream: Stream::Plain(TokioIo::new(stream)), read, flow, watch: None }
     }
 
     /// Wraps a connection whose TLS handshake is done.
     pub fn secure(stream: TlsStream<TcpStream>, flow: Rc<Flow>) -> Self {
         let stream = Stream::Secure(Box::new(TokioIo::new(stream)));
-        Self { stream, read: Bytes::new(), flow }
+        Self { stream, read: Bytes::new(), flow, watch: None }
+    }
+
+    /// Lets somebody see all that passes from now on.
+    #[must_use]
+    pub fn watched(mut self, watch: Box<dyn Watch>) -> Self {
+        self.watch = Some(watch);
+        self
+    }
+
+    /// Reads what is there into a buffer of the thread's, for others to look at.
+    fn poll_read_watched(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let length = buffer.remaining().min(WATCHED_READ_BYTES);
+        WATCHED.with_borrow_mut(|space| {
+            let mut read = ReadBuf::new(space.get_mut(..length).unwrap_or_default());
+            if self.read.is_empty() {
+                ready!(self.stream.poll_read(cx, read.unfilled()))?;
+            } else {
+                let length = self.read.len().min(length);
+                read.unfilled().put_slice(&self.read.split_to(length));
+            }
+            let seen = self.watch.as_mut().map_or(Ok(()), |watch| watch.received(read.filled()));
+            if let Err(Farewell(bytes)) = seen {
+                if !self.flow.is_blocked() && !bytes.is_empty() {
+                    let _ = self.stream.poll_write(cx, &bytes);
+                    let _ = self.stream.poll_flush(cx);
+                }
+                return Poll::Ready(Err(io::Error::other("the peer sends what nobody needs")));
+            }
+            buffer.put_slice(read.filled());
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    /// Tells of what was written of the parts.
+    fn note(&mut self, parts: &[IoSlice<'_>], written: &Poll<io::Result<usize>>) {
+        self.flow.note(written);
+        let (Some(watch), Poll::Ready(Ok(written))) = (&mut self.watch, written) else { return };
+        let mut left = *written;
+        for part in parts {
+            let taken = left.min(part.len());
+            watch.sent(part.get(..taken).unwrap_or_default());
+            left -= taken;
+        }
     }
 
     /// Takes what was read before.
@@ -61,7 +130,7 @@ impl Io {
     pub fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
-        to: &mut ReadBuf<'_>,
+        to: &mut tokio::io::ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match &mut self.stream {
             Stream::Plain(stream) => Pin::new(stream.inner_mut()).poll_read(cx, to),
@@ -117,6 +186,24 @@ impl Stream {
             Self::Secure(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
+
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Secure(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Secure(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
 }
 
 impl Flow {
@@ -140,7 +227,7 @@ impl Flow {
 
 /// Writes the parts of a message, as many bytes of them as the socket takes.
 pub fn poll_write_parts(
-    stream: &mut TcpStream,
+    stream: &mut (impl AsyncWrite + Unpin),
     cx: &mut Context<'_>,
     parts: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
@@ -175,15 +262,15 @@ impl Read for Io {
         cx: &mut Context<'_>,
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.watch.is_some() {
+            return self.poll_read_watched(cx, &mut buffer);
+        }
         if !self.read.is_empty() {
             let length = self.read.len().min(buffer.remaining());
             buffer.put_slice(&self.read.split_to(length));
             return Poll::Ready(Ok(()));
         }
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Stream::Secure(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
+        self.stream.poll_read(cx, buffer)
     }
 }
 
@@ -194,7 +281,7 @@ impl Write for Io {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = self.stream.poll_write(cx, bytes);
-        self.flow.note(&written);
+        self.note(&[IoSlice::new(bytes)], &written);
         written
     }
 
@@ -210,7 +297,7 @@ impl Write for Io {
                 Stream::Secure(stream) => Pin::new(stream).poll_write_vectored(cx, parts),
             },
         };
-        self.flow.note(&written);
+        self.note(parts, &written);
         written
     }
 

@@ -1,6 +1,7 @@
 //! What every layer may use: bodies, time, draining, typed units, positions in a document.
 
 pub mod body;
+pub mod bounds;
 pub mod clock;
 pub mod deadline;
 pub mod drain;

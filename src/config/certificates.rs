@@ -5,30 +5,75 @@ use super::source::FileSource;
 use super::tree::Document;
 use crate::base::problem::Problems;
 use crate::tls::Server;
+use crate::upstream::pool::Pool;
+use crate::upstream::transport::Transport;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-/// Reads the certificates of all listeners; what is wrong is noted at the settings that name the
-/// files. Blocks.
-pub fn load(
-    document: &Document,
-    config: &Config,
-    problems: &mut Problems,
-) -> HashMap<String, Arc<Server>> {
-    let mut servers = HashMap::new();
+/// What was made of the files that a document names.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// What the handshakes of listeners use, by the listener's name.
+    pub servers: HashMap<String, Arc<Server>>,
+    /// How the endpoints of pools are spoken to, in the order of the document.
+    pub transports: Vec<Arc<Transport>>,
+}
+
+/// Reads the certificates of all listeners and pools; what is wrong is noted at the settings that
+/// name the files. Blocks.
+pub fn load(document: &Document, config: &Config, problems: &mut Problems) -> Loaded {
+    let mut loaded = Loaded::default();
+    // Relative to the file that says so.
+    let folder = |at| {
+        let file = Path::new(document.place(at).file);
+        file.parent().unwrap_or(Path::new("")).to_owned()
+    };
     for listener in &config.listeners {
         let Some(tls) = &listener.tls else { continue };
-        // Relative to the file that says so.
-        let file = Path::new(document.place(listener.name.at).file);
-        let folder = file.parent().unwrap_or(Path::new(""));
-        if let Some(server) = Server::load(tls, folder, problems) {
-            servers.insert(listener.name.value.clone(), Arc::new(server));
+        if let Some(server) = Server::load(tls, folder(listener.name.at), problems) {
+            loaded.servers.insert(listener.name.value.clone(), Arc::new(server));
         }
     }
-    servers
+    for pool in &config.pools {
+        let transport = Transport::load(pool, folder(pool.name.at), problems);
+        loaded.transports.push(Arc::new(transport.unwrap_or_default()));
+    }
+    loaded
+}
+
+/// Reads the files of the pools again and takes those that have changed into use, for connections
+/// to come; bad ones are told of, and the ones before stay in use.
+pub async fn reload_pools(pools: &[Arc<Pool>]) {
+    for pool in pools {
+        let transport = Arc::clone(&pool.members().transport);
+        let Some(tls) = transport.tls.as_ref().map(Arc::clone) else { continue };
+        match tokio::task::spawn_blocking(move || tls.reload()).await {
+            Ok(None) | Err(_) => {}
+            Ok(Some(Ok(tls))) => {
+                let protocol = transport.protocol;
+                pool.speak(Arc::new(Transport { protocol, tls: Some(Arc::new(tls)) }));
+                pool.certificates_read(true);
+                tracing::info!(pool = %pool.name, "new certificates in use");
+            }
+            Ok(Some(Err(faults))) => {
+                pool.certificates_read(false);
+                tracing::error!(
+                    pool = %pool.name,
+                    "the new certificates were rejected, the ones before stay in use: {}",
+                    faults.join("; ")
+                );
+            }
+        }
+    }
+}
+
+/// The folders with the files of the pools, which are to be watched.
+pub fn pool_folders(pools: &[Arc<Pool>]) -> Vec<PathBuf> {
+    let transports = pools.iter().map(|pool| Arc::clone(&pool.members().transport));
+    transports.filter_map(|transport| Some(transport.tls.as_ref()?.folders())).flatten().collect()
 }
 
 /// The watch over the folders of the certificates in use.

@@ -4,6 +4,8 @@ use super::root::Config;
 use super::tree::Document;
 use crate::base::problem::{Location, Problems, Spanned};
 use crate::proxy::attempt::{BudgetConfig, RetryOn};
+use crate::upstream::pool::PoolConfig;
+use crate::upstream::transport::Protocol;
 use http::HeaderValue;
 use std::collections::HashMap;
 
@@ -42,7 +44,15 @@ pub fn check(document: &Document, config: &Config, problems: &mut Problems) {
             problems.error(via.at, "`via` is no header value");
         }
     }
+    let announcing = config.listeners.iter().filter(|one| {
+        one.proxy_protocol.as_ref().is_some_and(|settings| settings.trusted.is_empty())
+    });
+    for listener in announcing {
+        let message = "`proxyProtocol` trusts nobody: no header is looked for";
+        problems.warning(listener.name.at, message);
+    }
     for pool in &config.pools {
+        transport(pool, problems);
         let endpoints = &pool.endpoints;
         if let Some(first) = endpoints.get(ENDPOINTS_MAX) {
             problems.error(first.at, format!("a pool has at most {ENDPOINTS_MAX} endpoints"));
@@ -69,6 +79,22 @@ pub fn check(document: &Document, config: &Config, problems: &mut Problems) {
         } else if (budget.percent, budget.min) != (default.percent, default.min) {
             problems.warning(retry.at, "`budget` has no effect in this version yet");
         }
+    }
+}
+
+/// Notes what can not be, or should not be, of how a pool's endpoints are spoken to.
+fn transport(pool: &PoolConfig, problems: &mut Problems) {
+    if let Some(protocol) = &pool.protocol
+        && protocol.value == Protocol::Auto
+        && pool.tls.is_none()
+    {
+        let message = "without `tls` nobody says which version the endpoints speak";
+        problems.error(protocol.at, message).help = Some("write `http1` or `h2`".to_owned());
+    }
+    if let Some(at) = pool.tls.as_ref().and_then(|tls| tls.unverified()) {
+        let message = "the endpoints' certificates are not verified: anybody between here and \
+                       there can read and change everything";
+        problems.warning(at, message);
     }
 }
 

@@ -7,12 +7,14 @@ use super::source::RawFile;
 use super::tree::Document;
 use crate::base::problem::Problems;
 use crate::predicate::{Condition, Match, PathRule, Segments};
+use crate::proxy::ambiguity::Ambiguity;
 use crate::proxy::attempt::{Retry, RetryOn};
 use crate::proxy::snapshot::{Counts, Route, Snapshot};
 use crate::route::{Entry, Table};
 use crate::split::{PoolNames, Split, SplitConfig};
 use crate::telemetry::metrics::{Metrics, SplitWeight};
 use crate::upstream::registry::Registry;
+use crate::upstream::transport::Transport;
 use std::sync::Arc;
 
 /// The most routes of a document.
@@ -78,6 +80,7 @@ fn snapshot(
         routes,
         pools: config.pools.iter().map(|pool| registry.pool(&pool.name)).collect(),
         balances: config.pools.iter().map(|pool| pool.balance).collect(),
+        ambiguity: (&config.ambiguity).into(),
         ..empty(metrics)
     }
 }
@@ -90,6 +93,7 @@ pub fn empty(metrics: &Metrics) -> Snapshot {
         routes: Vec::new(),
         pools: Vec::new(),
         balances: Vec::new(),
+        ambiguity: Ambiguity::default(),
         unmatched: Counts::resolve(metrics, "", &Split::default(), &PoolNames::default()),
     }
 }
@@ -129,6 +133,7 @@ fn route(
         name: config.name.value.as_str().into(),
         counts: Counts::resolve(metrics, &config.name, &split, names),
         timeouts: (&config.timeouts).into(),
+        limits: (&config.limits).into(),
         retry: Retry {
             attempts: if retry.on.contains(&RetryOn::ConnectFailure) { retry.attempts } else { 0 },
         },
@@ -155,5 +160,13 @@ pub fn split_weights(snapshot: &Snapshot) -> Vec<SplitWeight> {
 pub fn apply_endpoints(config: &Config, snapshot: &Snapshot) {
     for (pool, settings) in snapshot.pools.iter().zip(&config.pools) {
         pool.replace(settings.endpoints.iter().map(|endpoint| endpoint.value));
+    }
+}
+
+/// Gives the pools the endpoints of the configuration, and how they are spoken to, in its order.
+pub fn apply_pools(config: &Config, snapshot: &Snapshot, transports: &[Arc<Transport>]) {
+    for ((pool, settings), transport) in snapshot.pools.iter().zip(&config.pools).zip(transports) {
+        let addresses = settings.endpoints.iter().map(|endpoint| endpoint.value);
+        pool.replace_all(addresses, Arc::clone(transport));
     }
 }

@@ -1,7 +1,7 @@
 //! The only writer of the snapshot in use: reads each change and takes it in, or says why not.
 
 use super::certificates::{self, Certificates};
-use super::compile::{Compiled, apply_endpoints, compile, split_weights};
+use super::compile::{Compiled, apply_pools, compile, split_weights};
 use super::diagnostic::{Diagnostic, render_text};
 use super::source::{FileSource, RawFile, fingerprint};
 use crate::base::clock;
@@ -13,6 +13,7 @@ use crate::proxy::snapshot::Snapshot;
 use crate::proxy::worker::SnapshotCell;
 use crate::telemetry::metrics::{Metrics, Reload};
 use crate::upstream::registry::Registry;
+use crate::upstream::transport::Transport;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use parking_lot::Mutex;
@@ -106,8 +107,8 @@ impl<A: AdminSocket> Reloader<A> {
             return Ok(Reload::Unchanged);
         }
         match self.prepare(files).await {
-            Ok((compiled, plan)) => {
-                self.swap(compiled, plan);
+            Ok((compiled, plan, transports)) => {
+                self.swap(compiled, plan, &transports);
                 Ok(Reload::Accepted)
             }
             Err(diagnostics) => Err(self.rejected(diagnostics)),
@@ -118,24 +119,24 @@ impl<A: AdminSocket> Reloader<A> {
     async fn prepare(
         &mut self,
         files: Vec<RawFile>,
-    ) -> Result<(Compiled, Plan<Forwarding>), Vec<Diagnostic>> {
+    ) -> Result<(Compiled, Plan<Forwarding>, Vec<Arc<Transport>>), Vec<Diagnostic>> {
         let generation = self.cell.load().generation + 1;
         let (registry, metrics) = (Arc::clone(&self.registry), Arc::clone(&self.metrics));
         // Thousands of routes take a while; the admin API is answered meanwhile.
         let compiling = move || {
             let compiled = compile(&files, generation, &registry, &metrics)?;
             let mut problems = Problems::default();
-            let servers = certificates::load(&compiled.document, &compiled.config, &mut problems);
-            Ok::<_, Vec<Diagnostic>>((compiled, servers, problems))
+            let loaded = certificates::load(&compiled.document, &compiled.config, &mut problems);
+            Ok::<_, Vec<Diagnostic>>((compiled, loaded, problems))
         };
         let compiled = tokio::task::spawn_blocking(compiling).await;
-        let (compiled, servers, mut problems) = match compiled {
+        let (compiled, loaded, mut problems) = match compiled {
             Ok(compiled) => compiled?,
             Err(error) => return Err(vec![self.failed(&error.to_string())]),
         };
         self.listeners.closed().await;
         let listeners = &compiled.config.listeners;
-        let plan = self.listeners.plan(listeners, forwarding, &servers, &mut problems);
+        let plan = self.listeners.plan(listeners, forwarding, &loaded.servers, &mut problems);
         let admin = &compiled.config.admin.address;
         let asked_for = admin.at != crate::base::problem::Location::default();
         if let Err(error) = self.admin.plan(admin.value, asked_for) {
@@ -147,19 +148,19 @@ impl<A: AdminSocket> Reloader<A> {
             self.seen = None;
             return Err(compiled.document.diagnose(problems));
         }
-        Ok((compiled, plan))
+        Ok((compiled, plan, loaded.transports))
     }
 
     /// Takes a prepared change into use; nothing here can fail.
-    fn swap(&mut self, compiled: Compiled, plan: Plan<Forwarding>) {
+    fn swap(&mut self, compiled: Compiled, plan: Plan<Forwarding>, transports: &[Arc<Transport>]) {
         let Compiled { config, snapshot, warnings, .. } = compiled;
         let generation = snapshot.generation;
-        apply_endpoints(&config, &snapshot);
+        apply_pools(&config, &snapshot, transports);
         let weights = split_weights(&snapshot);
         self.retired.push(self.cell.swap(Arc::new(snapshot)));
         let timeout = config.drain.timeout.0;
         let removed = self.listeners.commit(plan, timeout);
-        self.certificates.watch(self.listeners.certificate_folders());
+        self.watch_certificates();
         self.admin.commit();
         self.drain = config.drain;
         self.metrics.in_use(generation, weights);
@@ -188,6 +189,16 @@ impl<A: AdminSocket> Reloader<A> {
     /// Takes certificate files that have changed into use, unless they are bad.
     pub async fn reload_certificates(&mut self) {
         self.listeners.reload_certificates().await;
+        let pools = self.cell.load().pools.clone();
+        certificates::reload_pools(&pools).await;
+    }
+
+    fn watch_certificates(&mut self) {
+        let mut folders = self.listeners.certificate_folders();
+        folders.extend(certificates::pool_folders(&self.cell.load().pools));
+        folders.sort();
+        folders.dedup();
+        self.certificates.watch(folders);
     }
 
     /// Drops what no worker holds any more.
@@ -253,7 +264,8 @@ fn forwarding(config: &ListenerConfig) -> Forwarding {
         HeaderValue::from_str(&format!("1.1 {}", name.value)).ok()
     });
     let uri_bytes = usize::try_from(config.limits.uri_bytes.0).unwrap_or(usize::MAX);
-    Forwarding { trusted_proxies: config.trusted_proxies.clone(), via, uri_bytes }
+    let fields_max = Some(config.limits.headers.into());
+    Forwarding { trusted_proxies: config.trusted_proxies.clone(), via, uri_bytes, fields_max }
 }
 
 /// The place of the snapshot in use before there is any configuration: every request gets 404.

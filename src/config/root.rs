@@ -6,8 +6,10 @@ use crate::base::problem::{Location, Problems, Spanned, nearest};
 use crate::base::units;
 use crate::listener::ListenerConfig;
 use crate::predicate::{HostnamePattern, SegmentConfig, WhenConfig};
+use crate::proxy::ambiguity::AmbiguityConfig;
 use crate::proxy::attempt::RetryConfig;
-use crate::proxy::deliver::TimeoutsConfig;
+use crate::proxy::limits::RouteLimitsConfig;
+use crate::proxy::timeouts::TimeoutsConfig;
 use crate::split::{ArmConfig, CohortConfig, OverrideConfig};
 use crate::upstream::pool::PoolConfig;
 use schemars::JsonSchema;
@@ -25,6 +27,9 @@ pub struct Config {
     /// The address of health, metrics, the API and the dashboard.
     #[schemars(default)]
     pub admin: AdminConfig,
+    /// What is done with requests that services read differently.
+    #[schemars(default)]
+    pub ambiguity: AmbiguityConfig,
     /// How the process ends.
     #[schemars(default)]
     pub drain: DrainConfig,
@@ -120,13 +125,17 @@ pub struct RouteConfig {
     /// How long things may take.
     #[serde(default)]
     pub timeouts: TimeoutsConfig,
+    /// How much requests may send, and how slowly.
+    #[serde(default)]
+    pub limits: RouteLimitsConfig,
     /// When and how often a failed attempt is repeated.
     #[serde(default)]
     pub retry: Option<Spanned<RetryConfig>>,
 }
 
 /// The keys of the root document.
-const SECTIONS: [&str; 6] = ["listeners", "admin", "drain", "segments", "pools", "routes"];
+const SECTIONS: [&str; 7] =
+    ["listeners", "admin", "ambiguity", "drain", "segments", "pools", "routes"];
 
 impl Config {
     /// Reads the document; what is wrong is left out and noted.
@@ -147,9 +156,17 @@ impl Config {
                     config.routes = list(document, value, &mut left_out.routes, problems);
                 }
                 "admin" => config.admin = one(document, value, problems),
+                "ambiguity" => config.ambiguity = one(document, value, problems),
                 "drain" => config.drain = one(document, value, problems),
                 unknown => {
-                    let help = nearest(unknown, SECTIONS).map_or_else(
+                    let near = nearest(unknown, SECTIONS);
+                    // What is under a misspelt key is not missing for that.
+                    match near {
+                        Some("listeners") => left_out.listeners.any = true,
+                        Some("routes") => left_out.routes.any = true,
+                        _ => {}
+                    }
+                    let help = near.map_or_else(
                         || format!("known here: {}", SECTIONS.join(", ")),
                         |near| format!("did you mean `{near}`?"),
                     );

@@ -106,6 +106,8 @@ mod tests {
             series,
             extension: Arc::new(()),
             tls: None,
+            announcing: Arc::default(),
+            census: Arc::default(),
             limits: Limits::default(),
         };
         let (stop, stopping) = drain::pair();

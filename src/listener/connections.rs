@@ -1,6 +1,7 @@
 //! The open connections of one listener on one worker, told together to finish or to close.
 
 use super::limits::Limits;
+use super::refusal::Refusal;
 use super::timers::Timers;
 use crate::base::drain::Draining;
 use crate::base::io::Flow;
@@ -8,6 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::task::Waker;
+use tokio::task::AbortHandle;
 
 /// The open connections. A timer and a drain signal for each would be paid on every request.
 #[derive(Debug, Default)]
@@ -31,7 +33,15 @@ pub(super) struct Connection {
     order: Cell<Option<Order>>,
     /// Whether it ends with the response that is next.
     finishing: Cell<bool>,
+    /// The requests that have begun.
+    requests: Cell<u32>,
+    /// Why it ends before its client wants it to.
+    refused: Cell<Option<Refusal>>,
     waker: RefCell<Option<Waker>>,
+    /// The streams that are being answered; never more than the client may open.
+    streams: RefCell<HashMap<u32, Rc<Stream>>>,
+    /// The one whose task is about to be started.
+    opening: RefCell<Option<Rc<Stream>>>,
 }
 
 /// What a connection is told.
@@ -55,7 +65,22 @@ pub(super) struct Entry {
 
 /// A request that is being served, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Busy(Rc<Connection>);
+pub(super) struct Busy {
+    connection: Rc<Connection>,
+    stream: Option<Rc<Stream>>,
+}
+
+/// How the response of an HTTP/2 stream goes: its client may hold it back, although it takes what
+/// others have for it (RFC 9113 section 5.2).
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    number: u32,
+    /// Whether there is something that the client does not let us send.
+    held: Cell<bool>,
+    /// Whether that was found before, and nothing has moved since.
+    looked: Cell<bool>,
+    task: RefCell<Option<AbortHandle>>,
+}
 
 impl Connections {
     /// Adds a connection.
@@ -110,12 +135,37 @@ impl Connection {
     /// A request begins.
     pub(super) fn begin(self: &Rc<Self>) -> Busy {
         self.busy.set(self.busy.get() + 1);
-        Busy(Rc::clone(self))
+        self.requests.set(self.requests.get().saturating_add(1));
+        Busy { connection: Rc::clone(self), stream: None }
+    }
+
+    /// A request begins on a stream of its own, which has a task of its own.
+    pub(super) fn begin_stream(self: &Rc<Self>) -> Busy {
+        let mut busy = self.begin();
+        let stream = Rc::new(Stream { number: self.requests.get(), ..Stream::default() });
+        self.streams.borrow_mut().insert(stream.number, Rc::clone(&stream));
+        *self.opening.borrow_mut() = Some(Rc::clone(&stream));
+        busy.stream = Some(stream);
+        busy
+    }
+
+    /// A task was started: that of the stream that has just begun, if one has.
+    pub(super) fn started(&self, task: AbortHandle) {
+        if let Some(stream) = self.opening.borrow_mut().take() {
+            *stream.task.borrow_mut() = Some(task);
+        }
     }
 
     /// Whether a request is being served, or its response not written to its end yet.
     pub(super) fn is_busy(&self) -> bool {
         self.busy.get() > 0 || self.flow.is_blocked()
+    }
+
+    /// Looks whether the client takes what there is to write: resets the streams of which it has
+    /// taken nothing since the last look, and says whether it has taken nothing at all.
+    pub(super) fn look(&self) -> bool {
+        self.streams.borrow().values().for_each(|stream| stream.look());
+        self.flow.is_blocked() && !self.flow.take_moved()
     }
 
     /// Whether a request was served since this was last asked.
@@ -131,6 +181,23 @@ impl Connection {
     /// Whether it was told to close at once; anything else is left to be asked for.
     pub(super) fn is_cut(&self) -> bool {
         self.order.get() == Some(Order::Close)
+    }
+
+    /// The number of requests that have begun.
+    pub(super) fn requests(&self) -> u32 {
+        self.requests.get()
+    }
+
+    /// Notes why it ends; the first reason counts.
+    pub(super) fn refuse(&self, refusal: Refusal) {
+        if self.refused.get().is_none() {
+            self.refused.set(Some(refusal));
+        }
+    }
+
+    /// Why it ends, if it is not its client's wish.
+    pub(super) fn refused(&self) -> Option<Refusal> {
+        self.refused.get()
     }
 
     /// Whom to wake when there is something to tell.
@@ -166,7 +233,34 @@ impl Drop for Entry {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.busy.set(self.0.busy.get() - 1);
-        self.0.moved.set(true);
+        self.connection.busy.set(self.connection.busy.get() - 1);
+        self.connection.moved.set(true);
+        if let Some(stream) = &self.stream {
+            self.connection.streams.borrow_mut().remove(&stream.number);
+        }
+    }
+}
+
+impl Busy {
+    /// Whether there is now something to send, which waits for the client.
+    pub(super) fn holds(&self, held: bool) {
+        if let Some(stream) = &self.stream {
+            stream.held.set(held);
+            stream.looked.set(false);
+        }
+    }
+}
+
+impl Stream {
+    /// Looks whether the client has let anything pass since the last look; resets the stream if it
+    /// has not.
+    fn look(&self) {
+        let looked = self.looked.replace(self.held.get());
+        if looked
+            && self.held.get()
+            && let Some(task) = self.task.borrow_mut().take()
+        {
+            task.abort();
+        }
     }
 }

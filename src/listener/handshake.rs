@@ -8,13 +8,12 @@ use super::http1::Start;
 use super::refusal::Refusal;
 use super::timers::Timers;
 use crate::base::io::Io;
+use crate::tls::Server;
 use crate::tls::identity::Identity;
-use rustls::ServerConfig;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -24,8 +23,8 @@ use tokio_rustls::server::TlsStream;
 /// What a TLS handshake needs.
 #[derive(Debug)]
 pub(super) struct Secure<'a> {
-    /// The listener's certificates and so on, as they are now.
-    pub(super) config: Arc<ServerConfig>,
+    /// The listener's certificates and so on.
+    pub(super) server: &'a Server,
     /// How long it may take.
     pub(super) timeout: Duration,
     /// Where handshakes that fail are counted.
@@ -44,6 +43,7 @@ pub(super) async fn open(
         let io = Io::new(stream, read, Rc::clone(&known.flow));
         return Some((Start { io, deadline }, protocol, Session::default()));
     };
+    let server = secure.server;
     // In a box, because its state is large and gone when the first request comes.
     let stream = Box::pin(handshake(stream, secure, known)).await?;
     let (_, connection) = stream.get_ref();
@@ -53,8 +53,9 @@ pub(super) async fn open(
     };
     let certificate = connection.peer_certificates().and_then(<[_]>::first);
     let identity = certificate.map(|certificate| Identity::new(certificate));
+    let covered = server.covered(connection.server_name());
     let io = Io::secure(stream, Rc::clone(&known.flow));
-    Some((Start { io, deadline: None }, protocol, Session { secure: true, identity }))
+    Some((Start { io, deadline: None }, protocol, Session { secure: true, identity, covered }))
 }
 
 /// Does the TLS handshake. A connection that is told to finish still may, so that a client which
@@ -64,7 +65,7 @@ async fn handshake(
     secure: Secure<'_>,
     known: &Connection,
 ) -> Option<TlsStream<TcpStream>> {
-    let mut accepting = TlsAcceptor::from(secure.config).accept(stream);
+    let mut accepting = TlsAcceptor::from(secure.server.config()).accept(stream);
     let mut finish = false;
     let done = tokio::time::timeout(
         secure.timeout,

@@ -4,6 +4,7 @@
 use super::ListenerShard;
 use super::connections::{Busy, Connection, Entry, Order};
 use super::detect::Protocol;
+use super::flood::Flood;
 use super::handshake::{Secure, open};
 use super::http1;
 use super::http2::{self, Panics};
@@ -13,6 +14,7 @@ use crate::base::body::Source;
 use crate::base::clock;
 use crate::base::incoming::Incoming;
 use crate::base::io::Io;
+use crate::tls::Covered;
 use crate::tls::identity::Identity;
 use ::http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
@@ -36,6 +38,8 @@ pub struct Session {
     pub secure: bool,
     /// The client, if it has shown a certificate.
     pub identity: Option<Identity>,
+    /// The hosts that it may ask for here, if not all.
+    pub covered: Option<Covered>,
 }
 
 /// What a connection is served by.
@@ -87,24 +91,36 @@ where
     B: Source + 'static,
 {
     let connection = Rc::clone(known);
+    let requests_max = terms.limits.requests_per_connection;
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let busy = connection.begin();
+        let busy = connection.begin_stream();
+        if requests_max.is_some_and(|most| connection.requests() >= most.get()) {
+            connection.tell(Order::Finish);
+        }
         // The service is a function, which is always ready.
         let response = service.clone().call(request.map(Incoming::Hyper));
         async move {
             let response = response.await?;
-            Ok::<_, Infallible>(response.map(|body| Counted { body, _busy: busy }))
+            busy.holds(true);
+            Ok::<_, Infallible>(response.map(|body| Counted { body, busy }))
         }
     });
-    let connection = http2::builder(terms.limits, terms.panics).serve_connection(io, service);
+    let flood = Flood::new(terms.limits.stream_resets, Rc::clone(known));
+    let io = io.watched(Box::new(flood));
+    let builder = http2::builder(terms.limits, terms.panics, known);
+    let connection = builder.serve_connection(io, service);
     let finish = Http2Connection::graceful_shutdown;
     if let Err(error) = drive(pin!(connection), known, terms.timers, finish).await {
+        if let Some(refusal) = http2::refusal(&error) {
+            known.refuse(refusal);
+        }
         tracing::debug!(%error, "client connection");
     }
 }
 
 /// Runs a connection to its end, passing on what it is told. It is closed when it was idle, or when
-/// the client has taken nothing, for one to two times the limit.
+/// the client has taken nothing, for one to two times the limit; a stream of which it has taken
+/// nothing is reset after the same time.
 async fn drive<C>(
     mut connection: Pin<&mut C>,
     known: &Connection,
@@ -138,7 +154,7 @@ where
             idle = timers.keep_alive.begin(clock::now());
         }
         while Pin::new(&mut stuck).poll(cx).is_ready() {
-            if known.flow.is_blocked() && !known.flow.take_moved() {
+            if known.look() {
                 return Poll::Ready(Ok(()));
             }
             stuck = timers.write.begin(clock::now());
@@ -151,7 +167,7 @@ where
 /// A response's body, during which its connection is busy.
 struct Counted<B> {
     body: B,
-    _busy: Busy,
+    busy: Busy,
 }
 
 impl<B: Body + Unpin> Body for Counted<B> {
@@ -162,7 +178,9 @@ impl<B: Body + Unpin> Body for Counted<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        self.busy.holds(frame.is_ready());
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

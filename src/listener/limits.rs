@@ -3,6 +3,7 @@
 use crate::base::units;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 /// The most that clients may ask for; what is over it is refused and counted by reason.
@@ -15,12 +16,22 @@ pub struct ListenerLimitsConfig {
     pub headers: u16,
     /// The longest target of a request; 414 beyond. At most 65,534 bytes, whatever is given.
     pub uri_bytes: units::ByteSize,
-    /// The most requests on an HTTP/1.1 connection, whose last response then says that it closes;
-    /// 0 for no limit.
-    pub requests_per_connection: u32,
+    /// The most connections of the listener, all workers together; 503 and closed beyond, with TLS
+    /// only closed. 0 for no limit.
+    pub connections: u32,
+    /// The most connections of one client address, an IPv6 one counted by its /64; 429 and closed
+    /// beyond, with TLS only closed. 0 for no limit.
+    pub connections_per_address: u32,
     /// The most requests at one time on an HTTP/2 connection (RFC 9113 section 6.5.2).
     #[schemars(range(min = 1))]
     pub streams: u32,
+    /// How many requests of an HTTP/2 connection a client may reset, or make us reset, at once; a
+    /// tenth as many more each second, and one more for every two requests. It is told to go away
+    /// beyond (CVE-2023-44487, CVE-2025-8671).
+    #[schemars(range(min = 1))]
+    pub stream_resets: u32,
+    /// The most requests of a connection, after which it ends in order; 0 for no limit.
+    pub requests_per_connection: u32,
 }
 
 impl Default for ListenerLimitsConfig {
@@ -29,8 +40,11 @@ impl Default for ListenerLimitsConfig {
             header_bytes: units::ByteSize(64 * 1024),
             headers: 128,
             uri_bytes: units::ByteSize(32 * 1024),
-            requests_per_connection: 0,
+            connections: 20_000,
+            connections_per_address: 0,
             streams: 128,
+            stream_resets: 1000,
+            requests_per_connection: 0,
         }
     }
 }
@@ -47,7 +61,7 @@ pub struct ListenerTimeoutsConfig {
     /// The longest pause in which a client takes nothing of what there is to write; the connection
     /// is closed after it.
     pub write: units::Duration,
-    /// A TLS handshake; the connection is closed after it.
+    /// A TLS handshake, and a PROXY protocol header; the connection is closed after it.
     pub tls_handshake: units::Duration,
 }
 
@@ -71,10 +85,16 @@ pub struct Limits {
     pub headers: usize,
     /// The longest target, in bytes.
     pub uri_bytes: usize,
-    /// The most requests on an HTTP/1.1 connection; 0 for no limit.
-    pub requests_per_connection: u32,
+    /// The most connections at one time; 0 for no limit.
+    pub connections: usize,
+    /// The most connections of one client, if there is a limit.
+    pub connections_per_address: Option<NonZeroU32>,
     /// The most streams at one time.
     pub streams: u32,
+    /// The most streams that are reset at once.
+    pub stream_resets: u32,
+    /// The most requests of a connection, if there is a limit.
+    pub requests_per_connection: Option<NonZeroU32>,
     /// A request's head.
     pub header: Duration,
     /// Between two requests.
@@ -97,8 +117,11 @@ impl Limits {
             header_bytes: usize::try_from(limits.header_bytes.0).unwrap_or(usize::MAX),
             headers: limits.headers.into(),
             uri_bytes: usize::try_from(limits.uri_bytes.0).unwrap_or(usize::MAX),
-            requests_per_connection: limits.requests_per_connection,
+            connections: usize::try_from(limits.connections).unwrap_or(usize::MAX),
+            connections_per_address: NonZeroU32::new(limits.connections_per_address),
             streams: limits.streams,
+            stream_resets: limits.stream_resets,
+            requests_per_connection: NonZeroU32::new(limits.requests_per_connection),
             header: limit(timeouts.header),
             keep_alive: limit(timeouts.keep_alive),
             write: limit(timeouts.write),

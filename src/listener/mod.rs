@@ -1,13 +1,17 @@
 //! Listening sockets and client connections; what a connection serves is handed in.
 
 pub mod accept;
+pub mod admission;
 mod connections;
 mod detect;
+mod flood;
+mod frames;
 mod handshake;
 pub mod http;
 pub mod http1;
 mod http2;
 pub mod limits;
+pub mod proxy_protocol;
 pub mod refusal;
 pub mod set;
 pub mod socket;
@@ -19,8 +23,10 @@ use crate::predicate::Cidrs;
 use crate::telemetry::metrics::{Metric, Sink, Source};
 use crate::telemetry::shard::{Counter, Gauge, Shards};
 use crate::tls::{Server, ServerTlsConfig};
+use admission::Census;
 use limits::{Limits, ListenerLimitsConfig, ListenerTimeoutsConfig};
 use parking_lot::Mutex;
+use proxy_protocol::ProxyProtocolConfig;
 use refusal::{Refusal, Refusals};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -47,6 +53,9 @@ pub struct ListenerConfig {
     /// TLS; without it, connections are plain.
     #[serde(default)]
     pub tls: Option<ServerTlsConfig>,
+    /// The proxies in front that say for whom they connect; without it nobody is asked.
+    #[serde(default)]
+    pub proxy_protocol: Option<ProxyProtocolConfig>,
     /// The most that clients may ask for.
     #[serde(default)]
     pub limits: ListenerLimitsConfig,
@@ -70,6 +79,10 @@ pub struct Settings<E> {
     pub extension: Arc<E>,
     /// What TLS handshakes use; connections are plain without it.
     pub tls: Option<Arc<Server>>,
+    /// The peers whose connections begin with a PROXY protocol header.
+    pub announcing: Arc<Cidrs>,
+    /// How many connections there are.
+    pub census: Arc<Census>,
     /// What its clients may ask for.
     pub limits: Limits,
 }
@@ -81,6 +94,8 @@ impl<E> Clone for Settings<E> {
             series: Arc::clone(&self.series),
             extension: Arc::clone(&self.extension),
             tls: self.tls.clone(),
+            announcing: Arc::clone(&self.announcing),
+            census: Arc::clone(&self.census),
             limits: self.limits,
         }
     }

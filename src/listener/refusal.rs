@@ -57,6 +57,22 @@ refusals! {
     TooManyFields "too_many_fields" REQUEST_HEADER_FIELDS_TOO_LARGE "the request has too many fields";
     /// The version is neither HTTP/1.0 nor HTTP/1.1.
     UnknownVersion "unknown_version" HTTP_VERSION_NOT_SUPPORTED "this version of HTTP is not served here";
+    /// The listener has as many connections as it may have.
+    Connections "connections";
+    /// The client has as many connections as it may have.
+    ConnectionsOfClient "connections_per_address";
+    /// A trusted peer's connection did not begin with a PROXY protocol header.
+    ProxyHeader "proxy_protocol";
+    /// A trusted peer's PROXY protocol header took too long.
+    ProxyHeaderTimedOut "proxy_protocol_timed_out";
+    /// An HTTP/2 client sent too many frames that ask for nothing.
+    FrameFlood "http2_frames";
+    /// An HTTP/2 client reset too many of its streams.
+    StreamResets "http2_stream_resets";
+    /// An HTTP/2 client did too much of something else; GOAWAY with `ENHANCE_YOUR_CALM`.
+    Calm "http2_calm";
+    /// An HTTP/2 client broke the protocol in a way that ends its connection.
+    Http2Error "http2_error";
 }
 
 impl Refusals {

@@ -5,6 +5,7 @@ use super::socket;
 use super::worker::Command;
 use super::{ListenerConfig, ListenerSeries, Settings};
 use crate::base::problem::Problems;
+use crate::predicate::Cidrs;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::Server;
 use arc_swap::ArcSwap;
@@ -48,6 +49,7 @@ struct Wanted<E> {
     extension: Arc<E>,
     tls: Option<Arc<Server>>,
     /// New sockets; none for an address that is in use already.
+    announcing: Arc<Cidrs>,
     limits: Limits,
     sockets: Vec<TcpListener>,
 }
@@ -104,6 +106,13 @@ impl<E: Send + Sync + 'static> ListenerSet<E> {
                 configured,
                 extension: Arc::new(extension(config)),
                 tls: servers.get(&config.name.value).map(Arc::clone),
+                announcing: Arc::new(
+                    config
+                        .proxy_protocol
+                        .as_ref()
+                        .map(|one| one.trusted.clone())
+                        .unwrap_or_default(),
+                ),
                 limits: Limits::new(&config.limits, &config.timeouts)
                     .abort_on_close(config.abort_on_close),
                 sockets,
@@ -119,9 +128,19 @@ impl<E: Send + Sync + 'static> ListenerSet<E> {
         for wanted in plan.wanted {
             let old = self.listening.remove(&wanted.configured);
             let series = self.series(&wanted.name);
-            let (extension, tls, limits) = (wanted.extension, wanted.tls, wanted.limits);
-            series.certified(tls.as_ref());
-            let settings = Settings { name: wanted.name.into(), series, extension, tls, limits };
+            series.certified(wanted.tls.as_ref());
+            let settings = Settings {
+                name: wanted.name.into(),
+                series,
+                extension: wanted.extension,
+                tls: wanted.tls,
+                announcing: wanted.announcing,
+                census: old
+                    .as_ref()
+                    .map(|old| Arc::clone(&old.settings.load().census))
+                    .unwrap_or_default(),
+                limits: wanted.limits,
+            };
             let listening = match old {
                 Some(old) => {
                     let before = old.settings.load();

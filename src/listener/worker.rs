@@ -1,9 +1,13 @@
 //! A data-plane worker: a thread with a runtime, sockets and connections of its own.
 
-use super::connections::Connections;
+use super::admission::turn_away;
+use super::connections::{Connections, Entry};
 use super::handshake::Secure;
 use super::http::{Session, Terms};
 use super::http2::Panics;
+use super::proxy_protocol::{self, Address};
+use super::refusal::Refusal;
+use super::timers::Timers;
 use super::{Settings, accept, http};
 use crate::base::body::Source;
 use crate::base::drain::{self, Drain};
@@ -19,6 +23,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 
@@ -158,24 +163,66 @@ where
     let (serve, metrics) = (Rc::clone(serve), Arc::clone(metrics));
     let accepting = accept::accept(socket, settings, worker, stopping, {
         move |stream, peer, settings: Arc<Settings<E>>| {
-            let (serve, extension) = (Rc::clone(&serve), Arc::clone(&settings.extension));
-            let make = move |session| serve.connection(peer, extension, session);
-            let (metrics, entry) = (Arc::clone(&metrics), opened.open(draining.clone()));
+            let Some(place) = settings.census.enter(settings.limits.connections) else {
+                accept::shard(&settings, worker).refusals.count(Refusal::Connections);
+                turn_away(stream, settings.tls.is_some(), Refusal::Connections);
+                return;
+            };
+            let (serve, metrics) = (Rc::clone(&serve), Arc::clone(&metrics));
+            let entry = opened.open(draining.clone());
             let timers = opened.timers(&settings.limits);
             accept::shard(&settings, worker).open.add(1);
             tokio::task::spawn_local(async move {
                 let panics = Panics { metrics, worker };
+                let here = (worker, &*timers);
+                let serving = connection(stream, peer, &settings, here, serve, &entry, &panics);
+                panics.catch(serving).await;
                 let shard = accept::shard(&settings, worker);
-                let timeout = settings.limits.tls_handshake;
-                let secure = settings.tls.as_ref();
-                let secure = secure.map(|tls| Secure { config: tls.config(), timeout, shard });
-                let limits = &settings.limits;
-                let terms = Terms { limits, timers: &timers, shard, panics: &panics };
-                panics.catch(http::serve(stream, secure, make, &entry, terms)).await;
-                accept::shard(&settings, worker).open.add(-1);
+                if let Some(refusal) = entry.connection.refused() {
+                    shard.refusals.count(refusal);
+                }
+                shard.open.add(-1);
+                drop(place);
             });
         }
     });
     tokio::task::spawn_local(accepting);
     Listening { stop, connections, drain }
+}
+
+/// One connection from its first byte to its last.
+async fn connection<E, S: Serve<E>>(
+    mut stream: TcpStream,
+    mut peer: SocketAddr,
+    settings: &Settings<E>,
+    (worker, timers): (WorkerIndex, &Timers),
+    serve: Rc<S>,
+    entry: &Entry,
+    panics: &Panics,
+) {
+    let (known, limits) = (&entry.connection, &settings.limits);
+    let timeout = limits.tls_handshake;
+    if settings.announcing.contains(peer.ip()) {
+        // In a box, because its state is large and gone when the first request comes.
+        match Box::pin(proxy_protocol::receive(&mut stream, known, timeout)).await {
+            Ok(Some(Address::Client(client))) => peer = client,
+            Ok(Some(Address::Peer)) => {}
+            Ok(None) => return,
+            Err(refusal) => return known.refuse(refusal),
+        }
+    }
+    let most = limits.connections_per_address;
+    let place = most.map(|most| settings.census.enter_client(peer.ip(), most.get()));
+    if matches!(place, Some(None)) {
+        known.refuse(Refusal::ConnectionsOfClient);
+        return turn_away(stream, settings.tls.is_some(), Refusal::ConnectionsOfClient);
+    }
+    let extension = Arc::clone(&settings.extension);
+    let make = move |session| serve.connection(peer, extension, session);
+    let shard = accept::shard(settings, worker);
+    let secure = settings.tls.as_ref();
+    let secure = secure.map(|server| Secure { server, timeout, shard });
+    let terms = Terms { limits, timers, shard, panics };
+    http::serve(stream, secure, make, entry, terms).await;
+    drop(place);
 }

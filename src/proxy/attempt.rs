@@ -1,14 +1,19 @@
 //! One try to get a response from an endpoint, counted by how it ended.
 
+use super::either::exchange_either;
 use super::error::Error;
-use crate::base::body::{BodyError, Progress};
+use super::timeouts::End;
+use crate::base::body::Progress;
 use crate::base::clock;
 use crate::base::deadline::Deadlines;
 use crate::base::http1::wire::Informational;
 use crate::base::incoming::Incoming;
 use crate::telemetry::series::Outcome;
-use crate::upstream::http1::{Connection, Receiving, SendError, Sending, Upload};
-use crate::upstream::local::{ConnectError, LocalEndpoint, Place};
+use crate::upstream::http1::{Connection, SendError, Sending, Upload};
+use crate::upstream::local::{LocalEndpoint, Place};
+use crate::upstream::outgoing::Outgoing;
+use crate::upstream::receiving::Receiving;
+use crate::upstream::transport::{ConnectError, Protocol};
 use http::{Method, response};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
@@ -16,9 +21,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// When and how often a failed attempt is repeated.
@@ -175,21 +180,38 @@ impl Drop for Counted<'_> {
 }
 
 /// Sends the request to the place's endpoint and waits for the head of the response. What is left
-/// in `upload` after a failure says whether anything was sent.
+/// in `outgoing` after a failure says whether anything was sent.
 pub async fn attempt(
     place: &Place,
-    upload: &mut Option<Upload<Incoming>>,
+    outgoing: &mut Outgoing<Incoming>,
+    end: &mut Option<End>,
     means: &Means<'_>,
 ) -> Result<Answer, Error> {
     let endpoint = place.endpoint();
     let mut counted = Counted { endpoint, retry: means.retry, outcome: Outcome::Cancelled };
-    let result = exchange(endpoint, upload, means).await;
+    let result = match &outgoing.message {
+        None => End::limit(end, pin!(exchange(endpoint, &mut outgoing.upload, means))).await,
+        // In a box, because most requests need no room for this.
+        Some(_) => {
+            End::limit(end, Box::pin(exchange_either(endpoint, outgoing, means)).as_mut()).await
+        }
+    };
     counted.outcome = match &result {
         Ok((parts, _)) if parts.status.is_server_error() => Outcome::ServerError,
         Ok(_) => Outcome::Success,
-        Err(Error::ConnectFailed) => Outcome::ConnectFailure,
+        Err(Error::ConnectFailed | Error::UpstreamProtocol) => Outcome::ConnectFailure,
         Err(Error::ConnectTimedOut) => Outcome::ConnectTimeout,
-        Err(Error::ResponseTimedOut) => Outcome::ResponseTimeout,
+        // The client may be what took the time.
+        Err(Error::RequestTimedOut | Error::DeadlineExceeded)
+            if means.progress.is_some_and(Progress::is_waiting) =>
+        {
+            Outcome::Cancelled
+        }
+        Err(Error::ResponseTimedOut | Error::RequestTimedOut | Error::DeadlineExceeded) => {
+            Outcome::ResponseTimeout
+        }
+        Err(Error::UpstreamTls) => Outcome::TlsFailure,
+        Err(Error::UpstreamFull | Error::UpstreamRefused) => Outcome::Refused,
         Err(Error::InvalidResponse) => Outcome::InvalidResponse,
         Err(Error::UpstreamReset) => Outcome::Reset,
         Err(_) => Outcome::Cancelled,
@@ -203,12 +225,18 @@ async fn exchange(
     upload: &mut Option<Upload<Incoming>>,
     means: &Means<'_>,
 ) -> Result<Answer, Error> {
+    if endpoint.transport().protocol != Protocol::Http1 {
+        // The pool was told to speak HTTP/2 since the request was written.
+        return Err(Error::UpstreamProtocol);
+    }
     let mut kept = endpoint.take_idle();
     loop {
         let connection = match kept.take() {
             Some(connection) => connection,
             // In a box, because most requests find a kept connection and need no room for this.
-            None => Box::pin(endpoint.connect(means.connect)).await.map_err(not_connected)?,
+            None => {
+                Box::pin(endpoint.connect(means.connect)).await.map_err(|e| not_connected(&e))?
+            }
         };
         let reused = connection.is_reused();
         match send(connection, endpoint, upload, means).await {
@@ -221,7 +249,7 @@ async fn exchange(
 /// The service may close a kept connection in the moment in which it is used again. If nothing
 /// was sent, or if the request asks for nothing that may not happen twice (RFC 9110 section 9.2.2)
 /// and can be made again, that is none of the client's business.
-fn can_repeat(upload: Option<&mut Upload<Incoming>>, means: &Means<'_>) -> bool {
+pub(super) fn can_repeat(upload: Option<&mut Upload<Incoming>>, means: &Means<'_>) -> bool {
     upload.is_some_and(|upload| {
         upload.is_unsent() || (means.method.is_idempotent() && upload.rewind())
     })
@@ -229,43 +257,66 @@ fn can_repeat(upload: Option<&mut Upload<Incoming>>, means: &Means<'_>) -> bool 
 
 /// Sends over one connection. The time for the response runs while the client is not the one that
 /// is waited for.
-async fn send(
+pub(super) async fn send(
     connection: Box<Connection>,
     endpoint: &Rc<LocalEndpoint>,
     upload: &mut Option<Upload<Incoming>>,
     means: &Means<'_>,
 ) -> Result<Answer, Error> {
-    let progress = means.progress;
     // Over a kept connection the request goes out as it came: the clock need not be read again.
     let fresh = means.retry || !connection.is_reused();
-    let mut deadline = means.response.begin(if fresh { clock::now() } else { means.started });
     let mut sending = Sending::new(connection, upload, means.method, means.informational);
+    match answered(means, fresh, |cx| sending.poll(cx, endpoint)).await {
+        Ok((parts, receiving)) => Ok((parts, Receiving::Http1(receiving))),
+        Err(Failed::Sending(error)) => Err(not_answered(&error)),
+        Err(Failed::TimedOut) => Err(Error::ResponseTimedOut),
+    }
+}
+
+/// Why a request that is being sent gets no response.
+pub(super) enum Failed<E> {
+    /// The sending failed.
+    Sending(E),
+    /// The response did not come in time.
+    TimedOut,
+}
+
+/// Polls until there is a response or its time is up. The time runs while the client is not the
+/// one that is waited for.
+pub(super) async fn answered<T, E>(
+    means: &Means<'_>,
+    fresh: bool,
+    mut poll: impl FnMut(&mut Context<'_>) -> Poll<Result<T, E>>,
+) -> Result<T, Failed<E>> {
+    let progress = means.progress;
+    let mut deadline = means.response.begin(if fresh { clock::now() } else { means.started });
     let mut seen = progress.map(Progress::parts);
     loop {
-        let sent = poll_fn(|cx| match sending.poll(cx, endpoint) {
+        let sent = poll_fn(|cx| match poll(cx) {
             Poll::Ready(result) => Poll::Ready(Some(result)),
             Poll::Pending => Pin::new(&mut deadline).poll(cx).map(|()| None),
         });
         if let Some(result) = sent.await {
-            return result.map_err(|error| not_answered(&error));
+            return result.map_err(Failed::Sending);
         }
         let moved = progress.is_some_and(|progress| {
             progress.is_waiting() || seen.replace(progress.parts()) != Some(progress.parts())
         });
         if !moved {
-            return Err(Error::ResponseTimedOut);
+            return Err(Failed::TimedOut);
         }
         deadline = means.response.begin(clock::now());
     }
 }
 
-fn not_connected(error: ConnectError) -> Error {
+pub(super) fn not_connected(error: &ConnectError) -> Error {
+    tracing::debug!(?error, "connect failed");
     match error {
-        ConnectError::Failed(error) => {
-            tracing::debug!(%error, "connect failed");
-            Error::ConnectFailed
-        }
+        ConnectError::Failed(_) => Error::ConnectFailed,
         ConnectError::TimedOut => Error::ConnectTimedOut,
+        ConnectError::Tls(_) => Error::UpstreamTls,
+        ConnectError::Protocol(_) => Error::UpstreamProtocol,
+        ConnectError::Full => Error::UpstreamFull,
     }
 }
 
@@ -274,7 +325,6 @@ fn not_answered(error: &SendError) -> Error {
     match error {
         SendError::Broken(_) | SendError::Closed => Error::UpstreamReset,
         SendError::Invalid(_) => Error::InvalidResponse,
-        SendError::Body(BodyError::Stalled(_)) => Error::RequestStalled,
-        SendError::Body(BodyError::Source(_)) => Error::RequestBroken,
+        SendError::Body(error) => Error::of_body(error),
     }
 }

@@ -2,76 +2,29 @@
 
 use super::attempt::{Answer, Means, attempt};
 use super::authority;
-use super::decide::decide;
+use super::decide::{Decision, decide};
 use super::downstream::Downstream;
-use super::error::{Blame, Error};
+use super::error::{Blame, Error, Meaning};
 use super::exchange::{Ending, Exchange, ResponseBody};
 use super::framing::check_request;
+use super::grpc;
 use super::headers::{prepare_request, prepare_response};
-use super::snapshot::Route;
+use super::snapshot::{Route, Snapshot};
+use super::timeouts::End;
 use super::worker::Proxy;
-use crate::base::body::{Body, Owned};
+use crate::base::body::{Body, Owned, Progress};
+use crate::base::bounds::Bounds;
 use crate::base::clock;
 use crate::base::incoming::Incoming;
-use crate::base::units;
 use crate::predicate::Head;
 use crate::split::Choice;
-use crate::upstream::http1::Upload;
 use crate::upstream::local::Place;
+use crate::upstream::outgoing::Outgoing;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Request, Response};
-use schemars::JsonSchema;
-use serde::Deserialize;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use std::rc::Rc;
-use std::time::Duration;
-
-/// How long the parts of an exchange may take; 0 for as long as they like.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct TimeoutsConfig {
-    /// Making a connection to an endpoint; 504 after it.
-    pub connect: units::Duration,
-    /// From the last byte of the request to the head of the response; 504 after it.
-    pub backend_request: units::Duration,
-    /// The longest pause inside a body, in either direction; the message is broken off after it.
-    pub idle: units::Duration,
-}
-
-impl Default for TimeoutsConfig {
-    fn default() -> Self {
-        Self {
-            connect: units::Duration::from_secs(1),
-            backend_request: units::Duration::from_secs(15),
-            idle: units::Duration::from_secs(300),
-        }
-    }
-}
-
-/// The compiled form of [`TimeoutsConfig`].
-#[derive(Debug, Clone, Copy)]
-pub struct Timeouts {
-    /// Making a connection.
-    pub connect: Duration,
-    /// Waiting for the response's head once the request is sent.
-    pub response: Duration,
-    /// The longest pause inside a body.
-    pub idle: Duration,
-}
-
-impl From<&TimeoutsConfig> for Timeouts {
-    fn from(config: &TimeoutsConfig) -> Self {
-        // As in the Gateway API (GEP-1742), where zero turns a timeout off.
-        let limit = |time: units::Duration| {
-            if time.0.is_zero() { units::Duration::MAX } else { time.0 }
-        };
-        Self {
-            connect: limit(config.connect),
-            response: limit(config.backend_request),
-            idle: limit(config.idle),
-        }
-    }
-}
 
 /// Delivers a request and answers it, whatever happens.
 pub async fn deliver(
@@ -84,23 +37,10 @@ pub async fn deliver(
     let (mut parts, incoming) = request.into_parts();
     let snapshot = &*local.snapshot;
 
-    let checked = check_request(&parts, downstream.forwarding.uri_bytes);
-    let host = checked.and_then(|()| authority::host(&parts.uri, &parts.headers, parts.version));
-    let decided = host.map(|host| {
-        let head = Head {
-            method: &parts.method,
-            host: &host,
-            path: parts.uri.path(),
-            query: parts.uri.query(),
-            headers: &parts.headers,
-            client: downstream.client(&parts.headers),
-            peer: downstream.peer,
-            certificate_names: &downstream.certificate_names,
-        };
-        decide(snapshot, &head, &|pool| snapshot.is_usable(pool), Some(proxy.random()))
-    });
+    let decided = check_and_decide(proxy, snapshot, downstream, &mut parts);
     let decision = decided.unwrap_or_default();
-    let mut exchange = Exchange::begin(proxy, &local, decision, started);
+    let call = grpc::is_call(&parts.method, &parts.headers);
+    let mut exchange = Exchange::begin(proxy, &local, decision, started, call);
     let Choice { pool, override_refused, .. } = decision.choice;
     let route = match decided {
         Err(cause) => Err(cause),
@@ -108,6 +48,7 @@ pub async fn deliver(
     };
     let chosen = route.and_then(|route| {
         let pool = pool.and_then(|pool| local.pool(pool)).ok_or(Error::NoEndpoint)?;
+        route.limits.admit(&incoming)?;
         Ok((route, pool))
     });
     let (route, (pool, balance)) = match chosen {
@@ -115,17 +56,22 @@ pub async fn deliver(
         Err(cause) => return answer(exchange, cause),
     };
 
+    let mut end = End::of(&route.timeouts, call, &parts.headers);
     let refused = route.split.override_header().filter(|_| override_refused);
     prepare_request(&mut parts, downstream, refused);
     let method = parts.method.clone();
     let informational = incoming.informational();
     let mut body = Body::stream(incoming, route.timeouts.idle);
+    if let Some(bounds) = route.limits.bounds() {
+        body.bound(bounds);
+    }
     let progress = body.progress();
-    let mut upload = Some(Upload::new(parts, body));
+    let mut outgoing = Outgoing::new(parts, body, pool.protocol());
     let deadlines = proxy.deadlines(route.timeouts.response);
     let mut failed: Option<(Place, Error)> = None;
     for retry in 0..=route.retry.attempts {
-        if !upload.as_ref().is_some_and(Upload::is_unsent) {
+        let again = failed.as_ref().is_none_or(|(_, cause)| cause.may_succeed_elsewhere());
+        if !again || !outgoing.is_unsent() {
             break;
         }
         let except = failed.as_ref().map(|(place, _)| &**place.endpoint());
@@ -139,8 +85,11 @@ pub async fn deliver(
             retry: retry > 0,
             started,
         };
-        match attempt(&place, &mut upload, &means).await {
-            Ok(answer) => return relay(exchange, downstream, route, answer, place),
+        match attempt(&place, &mut outgoing, &mut end, &means).await {
+            Ok(answer) => {
+                let sent = Sent { place, end, progress };
+                return relay(exchange, downstream, route, answer, sent);
+            }
             Err(cause) => failed = Some((place, cause)),
         }
     }
@@ -149,25 +98,69 @@ pub async fn deliver(
     answer(exchange, cause)
 }
 
+/// Refuses what can not be understood or can be in two ways, and decides about the rest.
+fn check_and_decide(
+    proxy: &Proxy,
+    snapshot: &Snapshot,
+    downstream: &Downstream,
+    parts: &mut Parts,
+) -> Result<Decision, Error> {
+    check_request(parts, &downstream.forwarding)?;
+    snapshot.ambiguity.resolve(&mut parts.uri, &mut parts.headers)?;
+    let host = authority::host(&parts.uri, &parts.headers, parts.version)?;
+    downstream.check_host(&host)?;
+    let head = Head {
+        method: &parts.method,
+        host: &host,
+        path: parts.uri.path(),
+        query: parts.uri.query(),
+        headers: &parts.headers,
+        client: downstream.client(&parts.headers),
+        peer: downstream.peer,
+        certificate_names: &downstream.certificate_names,
+    };
+    Ok(decide(snapshot, &head, &|pool| snapshot.is_usable(pool), Some(proxy.random())))
+}
+
+/// What is left of a request that was sent.
+struct Sent {
+    place: Place,
+    end: Option<End>,
+    progress: Option<Rc<Progress>>,
+}
+
 /// Passes the service's response on.
 fn relay(
     mut exchange: Exchange,
     downstream: &Downstream,
     route: &Route,
     answer: Answer,
-    place: Place,
+    sent: Sent,
 ) -> Response<ResponseBody> {
     let (mut parts, receiving) = answer;
     prepare_response(&mut parts, downstream);
     exchange.answered(parts.status);
-    let body = Body::stream(receiving, route.timeouts.idle);
-    Response::from_parts(parts, Owned::new(body, Ending::new(exchange, Some(place))))
+    exchange.called(&parts.headers);
+    let mut body = Body::stream(receiving, route.timeouts.idle);
+    // What is switched to another protocol is no exchange any more, and has no end.
+    let end = sent.end.filter(|_| parts.status != StatusCode::SWITCHING_PROTOCOLS);
+    let cause = end.map(End::of_response).map(|End { timer, cause }| {
+        let mut bounds = Bounds::default();
+        bounds.end(timer);
+        body.bound(bounds);
+        cause
+    });
+    let ending = Ending::new(exchange, Some(sent.place)).bounded(cause, sent.progress);
+    Response::from_parts(parts, Owned::new(body, ending))
 }
 
 /// Answers in the service's place.
 fn answer(mut exchange: Exchange, cause: Error) -> Response<ResponseBody> {
     let meaning = cause.meaning();
     exchange.failed(cause);
+    if exchange.is_call() {
+        return answer_call(exchange, meaning);
+    }
     exchange.answered(meaning.status);
     let text = format!("{}: {}\n", meaning.status, meaning.text);
     let length = HeaderValue::from(text.len());
@@ -184,5 +177,21 @@ fn answer(mut exchange: Exchange, cause: Error) -> Response<ResponseBody> {
     if cause == Error::Connect {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS"));
     }
+    response
+}
+
+/// Answers a gRPC call in the service's place: its head is all there is of it ("Trailers-Only").
+fn answer_call(mut exchange: Exchange, meaning: Meaning) -> Response<ResponseBody> {
+    exchange.answered(StatusCode::OK);
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, grpc::CONTENT);
+    headers.insert(grpc::STATUS, meaning.grpc.value());
+    headers.insert(grpc::MESSAGE, grpc::message(meaning.text));
+    if meaning.blame == Blame::Downstream {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    exchange.called(&headers);
+    let mut response = Response::new(Owned::new(Body::empty(), Ending::new(exchange, None)));
+    *response.headers_mut() = headers;
     response
 }

@@ -1,6 +1,8 @@
 //! What is known of the client's connection, and through trusted proxies of the client behind it.
 
+use super::error::Error;
 use crate::predicate::Cidrs;
+use crate::tls::Covered;
 use crate::tls::identity::Identity;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::net::{IpAddr, SocketAddr};
@@ -18,11 +20,19 @@ pub struct Forwarding {
     pub via: Option<HeaderValue>,
     /// The longest path and query, in bytes.
     pub uri_bytes: usize,
+    /// The most fields of a request over HTTP/2, if there is a limit; HTTP/1.1 has its own where it
+    /// is read.
+    pub fields_max: Option<usize>,
 }
 
 impl Default for Forwarding {
     fn default() -> Self {
-        Self { trusted_proxies: Cidrs::default(), via: None, uri_bytes: usize::MAX }
+        Self {
+            trusted_proxies: Cidrs::default(),
+            via: None,
+            uri_bytes: usize::MAX,
+            fields_max: None,
+        }
     }
 }
 
@@ -41,6 +51,8 @@ pub struct Downstream {
     pub certificate_names: Vec<String>,
     /// What is told of that certificate.
     pub certificate: Option<HeaderValue>,
+    /// The hosts that the peer may ask for on this connection, if not all.
+    pub covered: Option<Covered>,
     /// The listener's settings when the connection was accepted.
     pub forwarding: Arc<Forwarding>,
 }
@@ -59,6 +71,7 @@ impl Downstream {
             secure: false,
             certificate_names: Vec::new(),
             certificate: None,
+            covered: None,
             forwarding,
         }
     }
@@ -72,6 +85,14 @@ impl Downstream {
             self.certificate_names = identity.names;
         }
         self
+    }
+
+    /// Checks that a host may be asked for on this connection.
+    pub fn check_host(&self, host: &str) -> Result<(), Error> {
+        match &self.covered {
+            Some(covered) if !covered.has(host) => Err(Error::Misdirected),
+            _ => Ok(()),
+        }
     }
 
     /// The client: the peer, or behind trusted proxies the right-most address of

@@ -2,17 +2,19 @@
 
 use super::decide::Decision;
 use super::error::Error;
+use super::grpc;
 use super::snapshot::LocalSnapshot;
 use super::worker::Proxy;
-use crate::base::body::{BodyError, Owned, Owner};
+use crate::base::body::{BodyError, Owned, Owner, Progress};
+use crate::base::bounds::Exceeded;
 use crate::base::clock;
 use crate::base::incoming::Incoming;
 use crate::telemetry::metrics::{Metric, Metrics, Sink, Source};
-use crate::telemetry::series::RouteShard;
+use crate::telemetry::series::{NO_STATUS, RouteShard};
 use crate::telemetry::shard::Counter;
-use crate::upstream::http1::Receiving;
 use crate::upstream::local::Place;
-use http::StatusCode;
+use crate::upstream::receiving::Receiving;
+use http::{HeaderMap, StatusCode};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,6 +33,9 @@ pub struct Exchange {
     code: u16,
     complete: bool,
     cause: Option<Error>,
+    /// Whether it is a gRPC call.
+    call: bool,
+    grpc_status: u16,
 }
 
 impl Exchange {
@@ -40,6 +45,7 @@ impl Exchange {
         local: &Rc<LocalSnapshot>,
         decision: Decision,
         started: Instant,
+        call: bool,
     ) -> Self {
         let worker = proxy.worker;
         let counts = local.snapshot.counts(decision.route);
@@ -62,6 +68,22 @@ impl Exchange {
             code: CLIENT_LEFT,
             complete: false,
             cause: None,
+            call,
+            grpc_status: NO_STATUS,
+        }
+    }
+
+    /// Whether it is a gRPC call.
+    pub fn is_call(&self) -> bool {
+        self.call
+    }
+
+    /// A gRPC call ended with what is among these fields: its trailers, or the response's own.
+    pub fn called(&mut self, fields: &HeaderMap) {
+        if self.call
+            && let Some(status) = grpc::status(fields)
+        {
+            self.grpc_status = status;
         }
     }
 
@@ -93,6 +115,9 @@ impl Drop for Exchange {
         if let Some(series) = counts.duration(choice.pool) {
             let duration = clock::now().saturating_duration_since(self.started);
             series.shards.of(self.proxy.worker).observe(duration);
+            if self.call {
+                series.grpc.of(self.proxy.worker).increment(self.grpc_status);
+            }
         }
         self.route_shard().in_flight.add(-1);
         if let Some(cause) = self.cause
@@ -113,12 +138,23 @@ pub type ResponseBody = Owned<Receiving<Incoming>, Ending>;
 pub struct Ending {
     exchange: Exchange,
     place: Option<Place>,
+    /// What it means when the time for the exchange is over.
+    end: Option<Error>,
+    /// How far the request's body got, which may still be coming.
+    request: Option<Rc<Progress>>,
 }
 
 impl Ending {
     /// A response that comes from this place, or one of our own.
     pub fn new(exchange: Exchange, place: Option<Place>) -> Self {
-        Self { exchange, place }
+        Self { exchange, place, end: None, request: None }
+    }
+
+    /// With what may break it off: the end of its time, and a request that runs into its bounds.
+    #[must_use]
+    pub fn bounded(mut self, end: Option<Error>, request: Option<Rc<Progress>>) -> Self {
+        (self.end, self.request) = (end, request);
+        self
     }
 }
 
@@ -131,8 +167,21 @@ impl Owner for Ending {
     fn failed(&mut self, error: &BodyError) {
         tracing::debug!(%error, "response broke off");
         self.exchange.complete = true;
-        self.exchange.failed(Error::ResponseBroken);
+        let bound = self.request.as_ref().and_then(|request| request.exceeded());
+        let cause = match error {
+            BodyError::Exceeded(Exceeded::Time) => self.end,
+            _ => bound.map(Error::of_bound),
+        };
+        self.exchange.failed(cause.unwrap_or(Error::ResponseBroken));
         self.place = None;
+    }
+
+    fn trailed(&mut self, trailers: &HeaderMap) {
+        self.exchange.called(trailers);
+    }
+
+    fn interrupted(&self) -> Option<BodyError> {
+        self.request.as_ref().and_then(|request| request.exceeded()).map(BodyError::Exceeded)
     }
 }
 

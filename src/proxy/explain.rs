@@ -76,8 +76,12 @@ pub fn explain(snapshot: &Snapshot, question: &Question) -> Result<Explanation, 
     let method = Method::from_bytes(question.method.as_bytes())
         .map_err(|_| format!("`{}` is no method", question.method))?;
     let uri: Uri = question.url.parse().map_err(|error| format!("`{}`: {error}", question.url))?;
-    let headers = headers(&uri, &question.headers)?;
-    let target = Uri::from(uri.path_and_query().cloned().ok_or("the URL has no path")?);
+    let mut headers = headers(&uri, &question.headers)?;
+    let mut target = Uri::from(uri.path_and_query().cloned().ok_or("the URL has no path")?);
+    snapshot
+        .ambiguity
+        .resolve(&mut target, &mut headers)
+        .map_err(|cause| format!("it gets {}: {}", cause.meaning().status, cause.meaning().text))?;
     let host = super::authority::host(&target, &headers, Version::HTTP_10)
         .map_err(|_| "the host is malformed or given twice".to_owned())?;
     let client = question.client_ip.unwrap_or(Ipv4Addr::LOCALHOST.into()).to_canonical();

@@ -1,11 +1,19 @@
 //! What a client asks: a request that two readers could understand differently is refused.
 
+use super::downstream::Forwarding;
 use super::error::Error;
-use http::header::{CONTENT_LENGTH, EXPECT};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT};
 use http::{HeaderMap, Method, Version, request};
 
 /// Checks what a client asks, beyond what its parser refuses already; the framing is the parser's.
-pub fn check_request(parts: &request::Parts, uri_bytes: usize) -> Result<(), Error> {
+pub fn check_request(parts: &request::Parts, limits: &Forwarding) -> Result<(), Error> {
+    let (uri_bytes, fields_max) = (limits.uri_bytes, limits.fields_max);
+    if parts.version == Version::HTTP_2
+        && fields_max
+            .is_some_and(|most| parts.headers.len() > most && fields(&parts.headers) > most)
+    {
+        return Err(Error::TooManyFields);
+    }
     if parts.method == Method::CONNECT {
         return Err(Error::Connect);
     }
@@ -26,9 +34,19 @@ pub fn check_request(parts: &request::Parts, uri_bytes: usize) -> Result<(), Err
     Ok(())
 }
 
+/// The number of fields; those that a cookie was split into are one (RFC 9113 section 8.2.3).
+fn fields(headers: &HeaderMap) -> usize {
+    let crumbs = headers.get_all(COOKIE).iter().count();
+    headers.len() - crumbs.saturating_sub(1)
+}
+
 /// Whether the target is a path, an absolute URI or, for OPTIONS, the asterisk, in visible ASCII
 /// (RFC 9112 section 3.2).
 fn is_target(parts: &request::Parts) -> bool {
+    // RFC 9113 section 8.3.1: there is always one.
+    if parts.uri.scheme_str() == Some("") {
+        return false;
+    }
     let Some(target) = parts.uri.path_and_query() else { return false };
     let target = target.as_str();
     let form = target.starts_with('/') || (target == "*" && parts.method == Method::OPTIONS);

@@ -1,7 +1,9 @@
 //! All that a request may depend on, compiled from one configuration and never changed after.
 
+use super::ambiguity::Ambiguity;
 use super::attempt::Retry;
-use super::deliver::Timeouts;
+use super::limits::Limits;
+use super::timeouts::Timeouts;
 use crate::route::Table;
 use crate::split::{PoolIndex, PoolNames, Split};
 use crate::telemetry::metrics::Metrics;
@@ -25,6 +27,8 @@ pub struct Snapshot {
     pub pools: Vec<Arc<Pool>>,
     /// How each pool's endpoints are balanced.
     pub balances: Vec<BalanceConfig>,
+    /// What is done with requests that can be read in two ways.
+    pub ambiguity: Ambiguity,
     /// What is counted for requests that no route takes.
     pub unmatched: Counts,
 }
@@ -38,6 +42,8 @@ pub struct Route {
     pub split: Split,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// How much its requests may send.
+    pub limits: Limits,
     /// How often an attempt is repeated.
     pub retry: Retry,
     /// What is counted for it.

@@ -1,11 +1,13 @@
 //! Every metric in one table, and the scrape that sums the workers' shards into it.
 
-use super::series::{Outcome, PoolSeries, REASONS, RouteSeries, live, shared};
-use super::shard::{Counter, Durations, Shards, WorkerIndex};
+use super::series::{
+    DurationSeries, NO_STATUS, Outcome, PoolSeries, REASONS, RouteSeries, live, shared,
+};
+use super::shard::{Codes, Counter, Durations, Shards, WorkerIndex};
 use parking_lot::Mutex;
 use prometheus::TextEncoder;
 use prometheus::proto::{self, MetricType};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 
@@ -41,6 +43,8 @@ metrics! {
         "Requests by what was decided and the exact status sent; 499 if the client left before.";
     RequestDuration HISTOGRAM "serin_request_duration_seconds" ["route" "pool"]
         "Time from a request's head to the last byte of its response.";
+    GrpcResponses COUNTER "serin_grpc_responses_total" ["route" "pool" "grpc_status"]
+        "gRPC calls by the number of their status; none if their response came without one.";
     RequestsInFlight GAUGE "serin_requests_in_flight" ["route"]
         "Requests whose response is not complete.";
     Decisions COUNTER "serin_decisions_total" ["route" "arm" "pool" "reason"]
@@ -71,6 +75,8 @@ metrics! {
         "TLS handshakes with clients that failed or took too long.";
     CertificateReloads COUNTER "serin_certificate_reloads_total" ["listener" "result"]
         "Certificate files that have changed, by what became of them.";
+    PoolCertificateReloads COUNTER "serin_pool_certificate_reloads_total" ["pool" "result"]
+        "Certificate files of a pool's `tls` that have changed, by what became of them.";
     CertificateExpiry GAUGE "serin_certificate_expiry_timestamp_seconds" ["listener" "name"]
         "When a certificate in use expires, in seconds since the Unix epoch.";
     Panics COUNTER "serin_panics_total" []
@@ -245,6 +251,7 @@ impl Metrics {
                         sum,
                     );
                 }
+                collect_calls(sink, route, &duration);
             }
             let in_flight: i64 = series.shards.iter().map(|shard| shard.in_flight.value()).sum();
             let refused: u64 =
@@ -294,13 +301,26 @@ impl Metrics {
     }
 }
 
+fn collect_calls(sink: &mut Sink, route: &str, series: &DurationSeries) {
+    for (status, count) in summed(series.grpc.iter()) {
+        let status = if status == NO_STATUS { "none".to_owned() } else { status.to_string() };
+        sink.count(Metric::GrpcResponses, &[route, &series.pool, &status], count);
+    }
+}
+
+/// What the workers counted, in the order of the codes.
+fn summed<'a>(shards: impl Iterator<Item = &'a Codes>) -> BTreeMap<u16, u64> {
+    let mut codes = BTreeMap::new();
+    for (code, count) in shards.flat_map(Codes::counts) {
+        *codes.entry(code).or_default() += count;
+    }
+    codes
+}
+
 fn collect_choice(sink: &mut Sink, route: &str, choice: &super::series::ChoiceSeries) {
-    let mut codes: HashMap<u16, u64> = HashMap::new();
+    let mut codes = summed(choice.shards.iter().map(|shard| &shard.codes));
     let mut reasons = [0; REASONS.len()];
     for shard in choice.shards.iter() {
-        for (code, count) in shard.codes.counts() {
-            *codes.entry(code).or_default() += count;
-        }
         for (total, counter) in reasons.iter_mut().zip(&shard.reasons) {
             *total += counter.value();
         }
@@ -308,8 +328,6 @@ fn collect_choice(sink: &mut Sink, route: &str, choice: &super::series::ChoiceSe
     if choice.declared {
         codes.entry(200).or_default();
     }
-    let mut codes: Vec<_> = codes.into_iter().collect();
-    codes.sort_unstable();
     for (code, count) in codes {
         let code = code.to_string();
         sink.count(Metric::Requests, &[route, &choice.arm, &choice.pool, &code], count);

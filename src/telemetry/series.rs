@@ -56,14 +56,19 @@ pub struct ChoiceShard {
     pub reasons: [Counter; REASONS.len()],
 }
 
-/// How long a route's requests to one pool took.
+/// How long a route's requests to one pool took, and how its gRPC calls ended.
 #[derive(Debug)]
 pub struct DurationSeries {
     /// The pool; empty if there was none.
     pub pool: Arc<str>,
     /// Per worker.
     pub shards: Shards<Durations>,
+    /// Statuses of gRPC calls per worker; a call without one is counted under [`NO_STATUS`].
+    pub grpc: Shards<Codes>,
 }
+
+/// Stands for a gRPC call whose response had no status.
+pub const NO_STATUS: u16 = u16::MAX;
 
 /// What is counted for one pool.
 #[derive(Debug)]
@@ -108,26 +113,32 @@ pub enum Outcome {
     ConnectFailure,
     /// No connection was made in time.
     ConnectTimeout,
+    /// The TLS handshake failed.
+    TlsFailure,
     /// No response head came in time.
     ResponseTimeout,
     /// The connection broke before the response head was complete.
     Reset,
     /// What came was no valid response.
     InvalidResponse,
+    /// The endpoint refused the stream, or has no room for one.
+    Refused,
     /// The client left, or broke off its request, before a response came.
     Cancelled,
 }
 
 impl Outcome {
     /// Every outcome, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Success,
         Self::ServerError,
         Self::ConnectFailure,
         Self::ConnectTimeout,
+        Self::TlsFailure,
         Self::ResponseTimeout,
         Self::Reset,
         Self::InvalidResponse,
+        Self::Refused,
         Self::Cancelled,
     ];
 
@@ -138,9 +149,11 @@ impl Outcome {
             Self::ServerError => ("server_error", "retry_server_error"),
             Self::ConnectFailure => ("connect_failure", "retry_connect_failure"),
             Self::ConnectTimeout => ("connect_timeout", "retry_connect_timeout"),
+            Self::TlsFailure => ("tls_failure", "retry_tls_failure"),
             Self::ResponseTimeout => ("response_timeout", "retry_response_timeout"),
             Self::Reset => ("reset", "retry_reset"),
             Self::InvalidResponse => ("invalid_response", "retry_invalid_response"),
+            Self::Refused => ("refused", "retry_refused"),
             Self::Cancelled => ("cancelled", "retry_cancelled"),
         }
     }
@@ -174,6 +187,7 @@ impl RouteSeries {
         shared(&mut self.durations.lock(), Arc::clone(pool), || DurationSeries {
             pool: Arc::clone(pool),
             shards: Shards::new(self.workers),
+            grpc: Shards::new(self.workers),
         })
     }
 

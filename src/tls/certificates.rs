@@ -12,7 +12,7 @@ use serde::Deserialize;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The largest certificate or key file.
@@ -38,7 +38,26 @@ pub struct Loaded {
     /// When it expires, in seconds since the Unix epoch.
     pub expires: u64,
     names: Vec<String>,
-    key: Arc<CertifiedKey>,
+    /// IP addresses and what else it is for.
+    others: Vec<String>,
+    pub(super) key: Arc<CertifiedKey>,
+}
+
+/// The hosts that a certificate is for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Covered(Vec<String>);
+
+impl Covered {
+    /// Whether a host is among them; in lower case, an IPv6 address in brackets.
+    pub fn has(&self, host: &str) -> bool {
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let rest = host.split_once('.').map(|(_, rest)| rest);
+        self.0.iter().any(|name| {
+            let wild = name.strip_prefix("*.");
+            name.eq_ignore_ascii_case(host)
+                || wild.zip(rest).is_some_and(|(name, rest)| name.eq_ignore_ascii_case(rest))
+        })
+    }
 }
 
 /// The certificates of a listener, found by name.
@@ -50,6 +69,8 @@ pub struct Certificates {
     wildcard: HashMap<String, Vec<Arc<CertifiedKey>>>,
     /// In the order of the document.
     all: Vec<Arc<CertifiedKey>>,
+    /// The same: what each is for.
+    covered: Vec<Vec<String>>,
 }
 
 /// Reads a file of which a setting names the path; every reading is added to `seen`.
@@ -73,6 +94,19 @@ pub(super) fn read(
     seen.push(fault.clone().into_bytes());
     problems.error(file.at, fault);
     None
+}
+
+/// The folders of files, which are to be watched.
+pub(super) fn folders<'a>(
+    folder: &'a Path,
+    files: impl Iterator<Item = &'a Spanned<String>>,
+) -> impl Iterator<Item = PathBuf> {
+    files.filter_map(move |file| {
+        let path = folder.join(&file.value);
+        let folder = path.parent()?;
+        // `a.pem` is in a folder too, though its path has no name for it.
+        Some(if folder.as_os_str().is_empty() { ".".into() } else { folder.to_owned() })
+    })
 }
 
 /// Makes a certificate of what its files hold.
@@ -115,7 +149,7 @@ pub(super) fn load(
         }
     };
     let name = names.dns.first().cloned().unwrap_or_else(|| cert_file.value.clone());
-    Some(Loaded { name, expires: names.expires, names: names.dns, key })
+    Some(Loaded { name, expires: names.expires, names: names.dns, others: names.others, key })
 }
 
 /// Makes a store of the authorities that a file holds.
@@ -154,7 +188,7 @@ impl Certificates {
     /// Makes them findable.
     pub(super) fn new(loaded: &[Loaded]) -> Self {
         let mut certificates = Self::default();
-        for Loaded { names, key, .. } in loaded {
+        for Loaded { names, others, key, .. } in loaded {
             for name in names {
                 let name = name.to_ascii_lowercase();
                 let (map, name) = match name.strip_prefix("*.") {
@@ -164,6 +198,7 @@ impl Certificates {
                 map.entry(name).or_default().push(Arc::clone(key));
             }
             certificates.all.push(Arc::clone(key));
+            certificates.covered.push([&names[..], others].concat());
         }
         certificates
     }
@@ -171,14 +206,36 @@ impl Certificates {
     /// The certificate for a name: one that has it, one with a wildcard in place of its first label
     /// (RFC 6125 section 6.4.3), the first; each only if the client knows how to verify it.
     fn choose(&self, name: Option<&str>, known: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        let name = name.map(str::to_ascii_lowercase).unwrap_or_default();
-        let exact = self.exact.get(&name).into_iter().flatten();
-        let rest = name.split_once('.').and_then(|(_, rest)| self.wildcard.get(rest));
+        let (exact, wildcard) = self.named(name);
         exact
-            .chain(rest.into_iter().flatten())
+            .iter()
+            .chain(wildcard)
             .chain(&self.all)
             .find(|key| key.key.choose_scheme(known).is_some())
             .map(Arc::clone)
+    }
+
+    /// The certificates with a name, and those with a wildcard for it.
+    fn named(&self, name: Option<&str>) -> (&[Arc<CertifiedKey>], &[Arc<CertifiedKey>]) {
+        let name = name.map(str::to_ascii_lowercase).unwrap_or_default();
+        let rest = name.split_once('.').and_then(|(_, rest)| self.wildcard.get(rest));
+        let exact = self.exact.get(&name);
+        (exact.map(Vec::as_slice).unwrap_or_default(), rest.map(Vec::as_slice).unwrap_or_default())
+    }
+
+    /// The hosts that the certificate for a name is for; of several of that name, for different
+    /// kinds of keys, those of all.
+    pub(super) fn covered(&self, name: Option<&str>) -> Covered {
+        let (exact, wildcard) = self.named(name);
+        let first = self.all.get(..1).unwrap_or_default();
+        let shown = [exact, wildcard, first].into_iter().find(|list| !list.is_empty());
+        let is_shown = |key: &Arc<CertifiedKey>| {
+            shown.is_some_and(|shown| shown.iter().any(|shown| Arc::ptr_eq(shown, key)))
+        };
+        let known = self.all.iter().zip(&self.covered);
+        Covered(
+            known.filter(|(key, _)| is_shown(key)).flat_map(|(_, names)| names.clone()).collect(),
+        )
     }
 }
 
@@ -244,6 +301,22 @@ mod tests {
         assert_eq!(chosen(Some("nobody.test")), 0);
         assert_eq!(chosen(None), 0);
         assert!(certificates.choose(None, &[SignatureScheme::ED25519]).is_none());
+    }
+
+    #[test]
+    fn a_certificate_is_for_its_own_names_only() {
+        let certificates = Certificates::new(&[
+            loaded(&["default.test", "10.0.0.1"]),
+            loaded(&["*.Shop.test", "other.test"]),
+        ]);
+        let has = |name, host| certificates.covered(name).has(host);
+        assert!(has(None, "default.test") && has(Some("nobody.test"), "10.0.0.1"));
+        assert!(!has(None, "other.test") && !has(Some("nobody.test"), "nobody.test"));
+        assert!(has(Some("a.shop.test"), "b.shop.test") && has(Some("other.test"), "a.shop.test"));
+        assert!(
+            !has(Some("a.shop.test"), "shop.test") && !has(Some("a.shop.test"), "a.b.shop.test")
+        );
+        assert!(!has(Some("other.test"), "default.test") && !has(Some("other.test"), ""));
     }
 
     #[test]

@@ -1,9 +1,13 @@
-//! TLS: certificates, their names, and what a listener needs to speak it.
+//! TLS: certificates, their names, and what listeners and pools need to speak it.
 
 pub mod certificates;
+pub mod client;
 pub mod identity;
 pub mod server;
+mod unverified;
 
+pub use certificates::Covered;
+pub use client::{Client, ClientTlsConfig};
 pub use server::{Server, ServerTlsConfig};
 
 use rustls::crypto::CryptoProvider;

@@ -1,9 +1,9 @@
 //! The TLS side of a listener: its settings, and what its handshakes use now.
 
-use super::certificates::{self, CertificateConfig, Certificates, Loaded};
+use super::certificates::{self, CertificateConfig, Certificates, Covered, Loaded};
 use crate::base::problem::{Location, Problems, Spanned};
 use arc_swap::ArcSwap;
-use rustls::server::{ProducesTickets, WebPkiClientVerifier};
+use rustls::server::{ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -27,6 +27,21 @@ pub struct ServerTlsConfig {
     /// show one.
     #[serde(default)]
     pub client_ca: Option<Spanned<String>>,
+    /// What happens to a request for a host that the certificate which was shown is not for, if
+    /// there are several.
+    #[serde(default)]
+    pub misdirected: Misdirected,
+}
+
+/// What happens to a request for a host that the certificate which was shown is not for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Misdirected {
+    /// It is served like any other.
+    #[default]
+    Serve,
+    /// It is answered with 421 (RFC 9110 section 15.5.20).
+    Refuse,
 }
 
 /// What the handshakes of a listener use, exchanged when its files change.
@@ -44,6 +59,7 @@ pub struct Server {
 #[derive(Debug)]
 struct Live {
     tls: Arc<ServerConfig>,
+    certificates: Arc<Certificates>,
     expiries: Vec<(String, u64)>,
     /// The authorities' file: who was let in by another must show a certificate again.
     authorities: Option<Vec<u8>>,
@@ -103,13 +119,21 @@ impl Server {
         if ours.authorities == theirs.authorities {
             let tls = Arc::new(with_tickets(&ours.tls, &theirs.tls.ticketer));
             let (expiries, authorities) = (ours.expiries.clone(), ours.authorities.clone());
-            self.live.store(Arc::new(Live { tls, expiries, authorities }));
+            let certificates = Arc::clone(&ours.certificates);
+            self.live.store(Arc::new(Live { tls, certificates, expiries, authorities }));
         }
     }
 
     /// What a handshake that begins now uses.
     pub fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.live.load().tls)
+    }
+
+    /// The hosts that are served to a client that asked for a name, if not all are.
+    pub fn covered(&self, name: Option<&str>) -> Option<Covered> {
+        let refuse = self.config.misdirected == Misdirected::Refuse;
+        let several = self.config.certificates.len() > 1;
+        (refuse && several).then(|| self.live.load().certificates.covered(name))
     }
 
     /// The name of each certificate and when it expires, in seconds since the Unix epoch.
@@ -121,12 +145,7 @@ impl Server {
     pub fn folders(&self) -> impl Iterator<Item = PathBuf> {
         let files = self.config.certificates.iter();
         let files = files.flat_map(|one| [&one.cert_file, &one.key_file]);
-        files.chain(&self.config.client_ca).filter_map(|file| {
-            let path = self.folder.join(&file.value);
-            let folder = path.parent()?;
-            // `a.pem` is in a folder too, though its path has no name for it.
-            Some(if folder.as_os_str().is_empty() { ".".into() } else { folder.to_owned() })
-        })
+        certificates::folders(&self.folder, files.chain(&self.config.client_ca))
     }
 }
 
@@ -170,7 +189,8 @@ fn build(
         return None;
     }
     let at = config.client_ca.as_ref().map_or(config.certificates.at, |file| file.at);
-    let mut tls = assemble(material, at, problems)?;
+    let certificates = Arc::new(Certificates::new(&material.loaded));
+    let mut tls = assemble(material, &certificates, at, problems)?;
     let kept = before.filter(|live| live.authorities == material.authorities);
     if let Some(live) = kept {
         tls = with_tickets(&tls, &live.tls.ticketer);
@@ -183,10 +203,16 @@ fn build(
             None => expiries.push((one.name.clone(), one.expires)),
         }
     }
-    Some(Live { tls: Arc::new(tls), expiries, authorities: material.authorities.clone() })
+    let authorities = material.authorities.clone();
+    Some(Live { tls: Arc::new(tls), certificates, expiries, authorities })
 }
 
-fn assemble(material: &Material, at: Location, problems: &mut Problems) -> Option<ServerConfig> {
+fn assemble(
+    material: &Material,
+    certificates: &Arc<Certificates>,
+    at: Location,
+    problems: &mut Problems,
+) -> Option<ServerConfig> {
     let provider = super::provider();
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
     let assembled = builder.with_safe_default_protocol_versions().map_err(|e| e.to_string());
@@ -201,8 +227,8 @@ fn assemble(material: &Material, at: Location, problems: &mut Problems) -> Optio
     });
     let tickets = || rustls::crypto::aws_lc_rs::Ticketer::new().map_err(|error| error.to_string());
     let assembled = builder.and_then(|builder| {
-        let certificates = Certificates::new(&material.loaded);
-        let mut tls = builder.with_cert_resolver(Arc::new(certificates));
+        let resolver: Arc<dyn ResolvesServerCert> = Arc::<Certificates>::clone(certificates);
+        let mut tls = builder.with_cert_resolver(resolver);
         tls.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
         // A ticket is opened by whichever worker gets it.
         tls.ticketer = tickets()?;

@@ -3,27 +3,19 @@
 use super::balance::{BalanceConfig, InFlight, Question};
 use super::endpoint::Endpoint;
 use super::http1::Connection;
+use super::http2::Connections;
 use super::pool::Pool;
+use super::transport::{Protocol, Spoken, Transport};
 use crate::telemetry::series::PoolShard;
 use crate::telemetry::shard::WorkerIndex;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How often idle connections are looked through.
 pub const SWEEP: Duration = Duration::from_secs(5);
-
-/// Why there is no connection.
-#[derive(Debug)]
-pub enum ConnectError {
-    /// The endpoint refused, or there is no way to it.
-    Failed(io::Error),
-    /// It did not answer in time.
-    TimedOut,
-}
 
 /// One worker's view of the pools of a snapshot, in the snapshot's order.
 #[derive(Debug)]
@@ -41,6 +33,7 @@ pub struct LocalPool {
     version: Cell<u64>,
     endpoints: RefCell<Vec<Rc<LocalEndpoint>>>,
     usable: RefCell<Usable>,
+    protocol: Cell<Protocol>,
     turn: Cell<usize>,
 }
 
@@ -49,13 +42,17 @@ pub struct LocalPool {
 pub struct LocalEndpoint {
     /// The endpoint, shared with the other workers.
     pub endpoint: Arc<Endpoint>,
-    pool: Arc<Pool>,
-    worker: WorkerIndex,
+    pub(super) pool: Arc<Pool>,
+    pub(super) worker: WorkerIndex,
     in_flight: Cell<usize>,
     /// Whether the pool no longer has it: its connections are not kept.
     retired: Cell<bool>,
     #[expect(clippy::vec_box, reason = "a connection is moved with every request")]
     idle: RefCell<Vec<Box<Connection>>>,
+    pub(super) transport: Arc<Transport>,
+    /// What the endpoint chose last, where it may choose.
+    pub(super) spoken: Cell<Option<Spoken>>,
+    pub(super) http2: Connections,
 }
 
 /// The endpoints that may be chosen.
@@ -119,8 +116,15 @@ impl LocalPool {
             version: Cell::new(u64::MAX),
             endpoints: RefCell::default(),
             usable: RefCell::default(),
+            protocol: Cell::new(Protocol::Http1),
             turn: Cell::new(0),
         }
+    }
+
+    /// Which version of HTTP its endpoints are spoken to in.
+    pub fn protocol(&self) -> Protocol {
+        self.refresh();
+        self.protocol.get()
     }
 
     /// Chooses an endpoint, another one than `except` if there is any, and takes a place there.
@@ -154,13 +158,21 @@ impl LocalPool {
         if self.version.replace(version) == version {
             return;
         }
-        let current = self.pool.endpoints();
+        let current = self.pool.members();
+        self.protocol.set(current.transport.protocol);
         let mut endpoints = self.endpoints.borrow_mut();
         let old = std::mem::take(&mut *endpoints);
-        for endpoint in &**current {
-            let known = old.iter().find(|local| Arc::ptr_eq(&local.endpoint, endpoint));
+        for endpoint in &*current.endpoints {
+            // One that is spoken to in another way is another one.
+            let known = old.iter().find(|local| {
+                Arc::ptr_eq(&local.endpoint, endpoint)
+                    && Arc::ptr_eq(&local.transport, &current.transport)
+            });
             endpoints.push(known.map_or_else(
-                || Rc::new(LocalEndpoint::new(endpoint, &self.pool, self.worker)),
+                || {
+                    let transport = Arc::clone(&current.transport);
+                    Rc::new(LocalEndpoint::new(endpoint, &self.pool, self.worker, transport))
+                },
                 Rc::clone,
             ));
         }
@@ -183,7 +195,12 @@ impl Drop for LocalPool {
 }
 
 impl LocalEndpoint {
-    fn new(endpoint: &Arc<Endpoint>, pool: &Arc<Pool>, worker: WorkerIndex) -> Self {
+    fn new(
+        endpoint: &Arc<Endpoint>,
+        pool: &Arc<Pool>,
+        worker: WorkerIndex,
+        transport: Arc<Transport>,
+    ) -> Self {
         Self {
             endpoint: Arc::clone(endpoint),
             pool: Arc::clone(pool),
@@ -191,6 +208,9 @@ impl LocalEndpoint {
             in_flight: Cell::new(0),
             retired: Cell::new(false),
             idle: RefCell::default(),
+            transport,
+            spoken: Cell::new(None),
+            http2: Connections::default(),
         }
     }
 
@@ -199,20 +219,20 @@ impl LocalEndpoint {
         self.pool.series.shards.of(self.worker)
     }
 
-    /// Connects, not longer than `timeout`.
-    pub async fn connect(&self, timeout: Duration) -> Result<Box<Connection>, ConnectError> {
-        let series = Arc::clone(&self.pool.series);
-        let connecting = Connection::open(self.endpoint.address, series, self.worker);
-        match tokio::time::timeout(timeout, connecting).await {
-            Ok(connected) => connected.map_err(ConnectError::Failed),
-            Err(_) => Err(ConnectError::TimedOut),
-        }
+    /// How it is spoken to.
+    pub fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// Its HTTP/2 connections.
+    pub(super) fn http2(&self) -> &Connections {
+        &self.http2
     }
 
     /// The kept connection that was used last, if one is still open.
     pub fn take_idle(&self) -> Option<Box<Connection>> {
         let mut idle = self.idle.borrow_mut();
-        while let Some(connection) = idle.pop() {
+        while let Some(mut connection) = idle.pop() {
             self.shard().idle.add(-1);
             if connection.is_quiet() {
                 return Some(connection);
@@ -237,10 +257,12 @@ impl LocalEndpoint {
         let before = idle.len();
         idle.retain_mut(|connection| connection.outlives_sweep());
         self.shard().idle.add(-i64::try_from(before - idle.len()).unwrap_or(0));
+        self.http2.sweep();
     }
 
     fn retire(&self) {
         self.retired.set(true);
+        self.http2.clear();
         let closed = std::mem::take(&mut *self.idle.borrow_mut()).len();
         self.shard().idle.add(-i64::try_from(closed).unwrap_or(0));
     }

@@ -3,6 +3,13 @@
 pub mod balance;
 pub mod endpoint;
 pub mod http1;
+pub mod http2;
+pub mod kept;
 pub mod local;
+pub mod opening;
+pub mod outgoing;
 pub mod pool;
+pub mod receiving;
 pub mod registry;
+pub mod stream;
+pub mod transport;

@@ -44,6 +44,13 @@ impl Source for Registry {
                 let number = i64::try_from(number).unwrap_or(i64::MAX);
                 sink.integer(Metric::Endpoints, &[&pool.name, state.name()], number);
             }
+            if pool.members().transport.tls.is_some() {
+                for (result, count) in
+                    ["accepted", "rejected"].iter().zip(pool.certificate_reloads())
+                {
+                    sink.count(Metric::PoolCertificateReloads, &[&pool.name, result], count);
+                }
+            }
             sink.count(Metric::Ejections, &[&pool.name, "consecutive_failures"], 0);
         }
     }

@@ -91,9 +91,14 @@ async fn an_absolute_target_becomes_the_origin_form_and_the_host() {
 
 #[tokio::test]
 async fn the_path_is_passed_on_as_it_came() {
-    let target = "/%2e%2E/a//b;c=1/%C3%A4%2f?x=%20+y&&z==[]|{}";
-    let head = sent(&format!("GET {target} HTTP/1.1\r\nhost: a.test\r\n\r\n")).await;
-    assert_eq!(head.target(), target);
+    // What is changed are dot segments alone.
+    for (dots, target) in [
+        ("", "/%2e%2Ea/a//b;c=1/%C3%A4%2f?x=%20+y&&z==[]|{}"),
+        ("/x/%2e%2E", "/a//b;c=1/%C3%A4%2f?x=%20+y&&z==[]|{}/../"),
+    ] {
+        let head = sent(&format!("GET {dots}{target} HTTP/1.1\r\nhost: a.test\r\n\r\n")).await;
+        assert_eq!(head.target(), target);
+    }
 }
 
 #[tokio::test]

@@ -10,20 +10,31 @@
 )]
 
 mod bodies;
+mod bounds;
 mod cohorts;
 mod connections;
 mod drain;
 mod explain;
 mod failures;
 mod framing;
+mod grpc;
 mod headers;
 mod http1;
 mod http2;
+mod http2_conformance;
+mod http2_floods;
+mod interop;
+mod limits;
 mod listeners;
 mod metrics;
+mod paths;
+mod proxy_protocol;
 mod reload;
 mod routing;
 mod semantics;
 mod support;
 mod timeouts;
 mod tls;
+mod upstream_http2;
+mod upstream_streams;
+mod upstream_tls;

@@ -252,6 +252,38 @@ async fn the_certificate_is_chosen_by_name_and_the_first_is_for_all_others() {
 }
 
 #[tokio::test]
+async fn a_host_that_the_certificate_is_not_for_is_misdirected_if_that_is_refused() {
+    let setup = start(TLS).await;
+    fs::create_dir(setup.folder.join("shop")).unwrap();
+    setup.authority.issue(&["*.shop.test"]).write(&setup.folder.join("shop"));
+    let second = "        - { certFile: shop/tls.crt, keyFile: shop/tls.key }\n";
+    let connect = setup.authority.client(None);
+    for (more, expected) in [("", "stable"), ("      misdirected: refuse\n", "421 ")] {
+        let tls = format!("{TLS}{second}{more}");
+        setup.app.reload(&config(&tls, &setup.stable, &setup.canary)).await;
+        let mut stream = connect.to(setup.app.address, "a.test").await.unwrap();
+        assert_eq!(ask(&mut stream, "").await.unwrap(), "stable");
+        let mut stream = connect.to(setup.app.address, "x.shop.test").await.unwrap();
+        let body = ask(&mut stream, "").await.unwrap();
+        assert!(body.starts_with(expected), "{body}");
+    }
+    let labels = [("code", "421")];
+    setup.app.metric_is("serin_requests_total", &labels, 1.0).await;
+}
+
+#[tokio::test]
+async fn a_proxy_says_who_the_client_is_before_the_handshake() {
+    let setup = start(&format!("    proxyProtocol: {{ trusted: [127.0.0.1] }}\n{TLS}")).await;
+    let connector = TlsConnector::from(Arc::new(setup.authority.client(None).0));
+    let mut stream = within(TcpStream::connect(setup.app.address)).await.unwrap();
+    stream.write_all(b"PROXY TCP4 192.0.2.7 10.0.0.1 1 2\r\n").await.unwrap();
+    let name = ServerName::try_from("a.test").unwrap();
+    let mut stream = within(connector.connect(name, stream)).await.unwrap();
+    assert_eq!(ask(&mut stream, "").await.unwrap(), "stable");
+    assert_eq!(setup.stable.last().all("x-forwarded-for"), ["192.0.2.7"]);
+}
+
+#[tokio::test]
 async fn a_client_certificate_is_required_routes_and_is_told_on() {
     let setup = start(MUTUAL).await;
     let address = setup.app.address;

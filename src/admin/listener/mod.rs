@@ -50,7 +50,7 @@ struct Current {
 #[derive(Debug)]
 enum Planned {
     Keep,
-    Move(SocketAddr, TcpListener),
+    Move(SocketAddr, TcpListener, Arc<Spares>),
     /// Nobody asked for the default address, and it is taken.
     Without,
 }
@@ -88,7 +88,12 @@ impl AdminSocket for AdminListener {
             Ok(socket)
         });
         self.planned = Some(match bound {
-            Ok(socket) => Planned::Move(address, socket),
+            Ok(socket) => {
+                // Now, since the first clients of the proxy may take all that there are.
+                let spares = Arc::new(Spares::default());
+                spares.refill();
+                Planned::Move(address, socket, spares)
+            }
             Err(error) if !asked_for && error.kind() == io::ErrorKind::AddrInUse => {
                 tracing::warn!(%address, "the default admin address is taken: there is no admin listener; set `admin.address`");
                 Planned::Without
@@ -103,8 +108,8 @@ impl AdminSocket for AdminListener {
     }
 
     fn commit(&mut self) {
-        let (configured, socket) = match self.planned.take() {
-            Some(Planned::Move(configured, socket)) => (configured, socket),
+        let (configured, socket, spares) = match self.planned.take() {
+            Some(Planned::Move(configured, socket, spares)) => (configured, socket, spares),
             Some(Planned::Without) => {
                 self.current = None;
                 self.address.send_replace(None);
@@ -121,7 +126,7 @@ impl AdminSocket for AdminListener {
         };
         self.address.send_replace(socket.local_addr().ok());
         let (stop, stopping) = drain::pair();
-        tokio::spawn(accept(socket, Arc::clone(&self.state), stopping));
+        tokio::spawn(accept(socket, Arc::clone(&self.state), stopping, spares));
         // The old listener ends here: dropping its drain asks its connections to finish.
         self.current = Some(Current { configured, stop });
     }
@@ -138,9 +143,12 @@ impl Drop for Current {
 }
 
 /// Accepts; with spare file descriptors while clients of the proxy hold all others.
-async fn accept(socket: tokio::net::TcpListener, state: Arc<State>, mut stopping: Draining) {
-    let spares = Arc::new(Spares::default());
-    spares.refill();
+async fn accept(
+    socket: tokio::net::TcpListener,
+    state: Arc<State>,
+    mut stopping: Draining,
+    spares: Arc<Spares>,
+) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let loopback = socket.local_addr().is_ok_and(|address| address.ip().is_loopback());
     let mut failing = false;
@@ -164,6 +172,8 @@ async fn accept(socket: tokio::net::TcpListener, state: Arc<State>, mut stopping
                     tracing::warn!(%error, "can not accept admin connections");
                 }
                 tokio::time::sleep(PAUSE).await;
+                // The spares may have been lost to clients of the proxy that have left since.
+                spares.refill();
                 continue;
             }
         };

@@ -1,6 +1,6 @@
 //! The admin socket: moved, kept, refused, and what its connections are answered.
 
-use super::AdminListener;
+use super::{AdminListener, Planned};
 use crate::admin::tests::state;
 use crate::config::reload::AdminSocket;
 use std::net::SocketAddr;
@@ -38,6 +38,15 @@ async fn head_is_answered_like_get_without_the_body() {
     let (get, head) = (ask("GET").await, ask("HEAD").await);
     assert!(get.starts_with("HTTP/1.1 200 OK\r\n") && get.ends_with("\r\n\r\nok\n"), "{get}");
     assert!(head.contains("content-length: 3\r\n") && head.ends_with("\r\n\r\n"), "{head}");
+}
+
+#[tokio::test]
+async fn file_descriptors_are_held_back_before_the_first_client_can_take_them() {
+    let mut listener = AdminListener::new(state());
+    // What is planned is taken into use after the listeners of the proxy are.
+    listener.plan(any(), true).unwrap();
+    let Some(Planned::Move(_, _, spares)) = &listener.planned else { panic!("nothing is planned") };
+    assert!(spares.give_one());
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ pub(in crate::listener) async fn serve<S, B>(
         let next = poll_fn(|cx| {
             waiting.poll(cx).map(|next| match next {
                 Next::Request(head) => {
-                    let last = requests_max != 0 && requests >= requests_max - 1;
+                    let last = requests_max.is_some_and(|most| requests >= most.get() - 1);
                     let exchange = Exchange { wire: &wire, known, terms, last };
                     // In a box, because most of a connection's time there is none.
                     Next::Request(Box::pin(exchange.run(service.clone(), head)))

@@ -16,6 +16,8 @@ const EMPTY_LINES_MAX: usize = 2;
 const HEADERS_FREE: usize = 128;
 /// Longer targets [`Uri`] does not take.
 const URI_BYTES_MAX: usize = u16::MAX as usize - 1;
+/// Fields that are added on the way, for which there had better be room.
+const FIELDS_ADDED: usize = 5;
 /// What stands after the target in a request line.
 const AFTER_TARGET_BYTES: usize = " HTTP/1.1\r\n".len();
 
@@ -156,7 +158,7 @@ fn parse_into<'b>(
     let method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes());
     let method = method.map_err(|_| Refusal::BadRequestLine)?;
     let uri = target(bytes, parsed.path.unwrap_or_default(), limits)?;
-    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+    let mut headers = HeaderMap::with_capacity(parsed.headers.len() + FIELDS_ADDED);
     let mut meaning = Meaning::default();
     for field in &*parsed.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Refusal::BadField)?;

@@ -3,13 +3,12 @@
 use super::head::HEAD_BYTES_MAX;
 use crate::telemetry::series::PoolSeries;
 use crate::telemetry::shard::WorkerIndex;
+use crate::upstream::stream::Stream;
 use bytes::BytesMut;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tokio::net::TcpStream;
 use tokio_util::io::poll_read_buf;
 
 /// How much is read at once at first, and what an idle connection keeps at most.
@@ -18,12 +17,12 @@ const READ_BYTES_MIN: usize = 8 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// How many sweeps an idle connection outlives: 55 to 60 seconds, below the common keep-alive
 /// timeouts of servers (nginx 75 s), so that we close before they do.
-const SWEEPS_MAX: u8 = 11;
+pub(in crate::upstream) const SWEEPS_MAX: u8 = 11;
 
 /// An open connection.
 #[derive(Debug)]
 pub struct Connection {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     /// What was received and belongs to nothing yet.
     pub(super) received: BytesMut,
     /// How much is read at once.
@@ -35,16 +34,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects.
-    pub async fn open(
-        address: SocketAddr,
-        series: Arc<PoolSeries>,
-        worker: WorkerIndex,
-    ) -> io::Result<Box<Self>> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+    /// A connection over which nothing was sent yet.
+    pub fn new(stream: Stream, series: Arc<PoolSeries>, worker: WorkerIndex) -> Self {
         series.shards.of(worker).connections.add(1);
-        Ok(Box::new(Self {
+        Self {
             stream,
             received: BytesMut::new(),
             read_size: READ_BYTES_MIN,
@@ -52,7 +45,7 @@ impl Connection {
             sweeps: 0,
             series,
             worker,
-        }))
+        }
     }
 
     /// Whether a request went over it before.
@@ -72,9 +65,8 @@ impl Connection {
 
     /// Whether the endpoint has neither closed it nor sent anything while nothing was asked; costs
     /// a system call only if the runtime has heard of something.
-    pub fn is_quiet(&self) -> bool {
-        let read = self.stream.try_read(&mut [0]);
-        read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    pub fn is_quiet(&mut self) -> bool {
+        self.stream.is_quiet()
     }
 
     /// Whether it is to be kept when idle connections are looked through.

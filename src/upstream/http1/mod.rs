@@ -10,5 +10,5 @@ pub mod head;
 pub mod upload;
 
 pub use connection::Connection;
-pub use exchange::{Receiving, SendError, Sending};
+pub use exchange::{ReceiveError, Receiving, SendError, Sending};
 pub use upload::Upload;

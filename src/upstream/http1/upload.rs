@@ -4,6 +4,7 @@ use super::head::write_request;
 use crate::base::body::{Body, BodyError, Source};
 use crate::base::http1::fields::write_last_chunk;
 use crate::base::io::poll_write_parts;
+use crate::upstream::stream::Stream;
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, request};
@@ -12,7 +13,7 @@ use std::fmt::Write;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::net::TcpStream;
+use tokio::io::AsyncWrite;
 
 /// What is left to send of a request.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub struct Upload<S> {
     /// Whether a body was there at all, so that the request can not be sent again.
     streamed: bool,
     rest: Rest,
+    /// Whether TLS may hold back what was written.
+    unflushed: bool,
 }
 
 /// What is still to come from the client.
@@ -70,17 +73,25 @@ impl<S: Source> Upload<S> {
             chunked,
             streamed,
             rest: if streamed { Rest::Coming } else { Rest::Nothing },
+            unflushed: false,
         }
     }
 
     /// Whether everything is sent.
     pub fn is_sent(&self) -> bool {
-        self.rest == Rest::Nothing && self.written == self.head.len() && self.is_drained()
+        let written = self.written == self.head.len() && self.is_drained();
+        self.rest == Rest::Nothing && written && !self.unflushed
     }
 
     /// Whether nothing was sent and all may still come, so that it can be sent elsewhere.
     pub fn is_unsent(&self) -> bool {
         self.written == 0 && self.rest != Rest::Broken
+    }
+
+    /// Takes the body of a request of which nothing was sent, if it is still whole.
+    pub fn take_body(&mut self) -> Option<Body<S>> {
+        let whole = self.is_unsent() && self.data.is_empty() && self.tail.is_empty();
+        whole.then(|| std::mem::replace(&mut self.body, Body::empty()))
     }
 
     /// Makes a request without a body ready to be sent again; says whether it is.
@@ -94,7 +105,7 @@ impl<S: Source> Upload<S> {
     /// Sends what there is, until all is sent.
     pub(super) fn poll(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), UploadError>> {
         if self.rest == Rest::Broken {
@@ -106,6 +117,11 @@ impl<S: Source> Upload<S> {
             let coming = self.rest == Rest::Coming;
             let waiting = coming && self.is_drained() && self.poll_body(cx)?.is_pending();
             if self.written == self.head.len() && self.is_drained() {
+                if self.unflushed {
+                    ready!(Pin::new(&mut *stream).poll_flush(cx))
+                        .map_err(UploadError::Connection)?;
+                    self.unflushed = false;
+                }
                 match (waiting, self.rest == Rest::Nothing) {
                     (true, _) => return Poll::Pending,
                     (false, true) => return Poll::Ready(Ok(())),
@@ -154,7 +170,7 @@ impl<S: Source> Upload<S> {
         }
     }
 
-    fn poll_write(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_write(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let head = self.head.get(self.written..).unwrap_or_default();
         let mut parts = [IoSlice::new(&[]); 4];
         let mut used = 0;
@@ -169,6 +185,7 @@ impl<S: Source> Upload<S> {
         if sent == 0 {
             return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
         }
+        self.unflushed = matches!(stream, Stream::Secure(_));
         let head = sent.min(self.head.len() - self.written);
         self.written += head;
         sent -= head;

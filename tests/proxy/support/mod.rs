@@ -1,11 +1,17 @@
 //! What the subjects share: the app, the origins, the wire, deadlines.
 
 mod app;
+mod authority;
+pub(crate) mod frames;
+mod http2;
 mod load;
 mod origin;
 mod wire;
 
 pub(crate) use app::App;
+pub(crate) use authority::{Authority, Pair};
+pub(crate) use frames::Raw;
+pub(crate) use http2::{Answering, H2Client, H2Origin, Served};
 pub(crate) use load::Load;
 pub(crate) use origin::{Connection, Origin};
 pub(crate) use wire::{Body, Broken, Client, Head, Response, Wire};
@@ -64,6 +70,18 @@ pub(crate) fn all_to(endpoints: &[SocketAddr], more: &str) -> String {
     let comma = if more.is_empty() { "" } else { ", " };
     let route = format!("  - {{ name: all, split: [{{ to: only }}]{comma}{more} }}");
     config(&[("only", endpoints)], &route)
+}
+
+/// A configuration whose only pool has one endpoint and further settings.
+pub(crate) fn pool_with(address: SocketAddr, settings: &str, route: &str) -> String {
+    let comma = if route.is_empty() { "" } else { ", " };
+    format!(
+        "listeners: [{{ name: web, address: '127.0.0.1:0' }}]\n\
+         admin: {{ address: '127.0.0.1:0' }}\n\
+         drain: {{ delay: 0s, timeout: 10s }}\n\
+         pools: [{{ name: only, endpoints: ['{address}'], {settings} }}]\n\
+         routes: [{{ name: all, split: [{{ to: only }}]{comma}{route} }}]\n"
+    )
 }
 
 /// An address that nobody listens on: just given up by us.

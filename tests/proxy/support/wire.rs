@@ -183,6 +183,16 @@ impl Wire {
         Ok(Some(chunk))
     }
 
+    /// Writes all whatever comes back, and reads to the end of the connection; what was read can be
+    /// taken then.
+    pub(crate) async fn flood(&mut self, bytes: &[u8]) {
+        let (mut reading, mut writing) = self.stream.split();
+        let read =
+            async { while reading.read_buf(&mut self.buffer).await.is_ok_and(|read| read > 0) {} };
+        let write = async { writing.write_all(bytes).await };
+        let (_, ()) = within(futures_util::future::join(write, read)).await;
+    }
+
     /// Everything until the end of the connection.
     pub(crate) async fn rest(&mut self) -> Vec<u8> {
         while self.fill().await {}

@@ -1,0 +1,223 @@
+//! One request and its response over a stream.
+
+use super::connection::Lease;
+use super::head::{Framing, Invalid, framing, request};
+use super::upload::{Upload, UploadError};
+use crate::base::body::{Body, BodyError, Source};
+use crate::base::http1::fields::remove_forbidden;
+use crate::base::http1::wire::Informational;
+use crate::upstream::kept::Kept;
+use crate::upstream::outgoing::Message;
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream};
+use http::response;
+use http_body::{Frame, SizeHint};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// The most informational responses (1xx) before the final one.
+const INFORMATIONAL_MAX: u8 = 16;
+
+/// A request that is being sent, and whose response's head is waited for. Dropped before that, it
+/// resets its stream.
+#[derive(Debug)]
+pub struct Sending<'m, S> {
+    message: &'m mut Message<S>,
+    response: ResponseFuture,
+    upload: Option<Upload>,
+    lease: Option<Lease>,
+    informational: u8,
+}
+
+/// Why there is no response.
+#[derive(Debug)]
+pub enum SendError {
+    /// The endpoint did not look at the request, and says so (RFC 9113 section 8.7).
+    Refused(h2::Error),
+    /// The endpoint or its connection broke off.
+    Broken(h2::Error),
+    /// What came is no valid response.
+    Invalid(String),
+    /// The request can not be sent in HTTP/2.
+    Unsendable(Invalid),
+    /// The client's body failed.
+    Body(BodyError),
+}
+
+/// The body of a response. Its stream is reset if it is dropped before the end.
+#[derive(Debug)]
+pub struct Receiving<S> {
+    /// Nothing after the end.
+    open: Option<Open<S>>,
+    length: Option<u64>,
+    trailers: bool,
+}
+
+/// What a body that is not at its end needs.
+#[derive(Debug)]
+struct Open<S> {
+    stream: RecvStream,
+    /// What is left of the request, when the response came before its end.
+    upload: Option<(Upload, Kept<S>)>,
+    /// How much of what was passed on is not given back to the endpoint's window.
+    unreleased: usize,
+    _lease: Option<Lease>,
+}
+
+impl<'m, S: Source> Sending<'m, S> {
+    /// Begins to send a message over a stream.
+    pub fn new(lease: Lease, message: &'m mut Message<S>, secure: bool) -> Result<Self, SendError> {
+        message.body.rewind();
+        let head = request(&message.parts, secure).map_err(SendError::Unsendable)?;
+        let sent = lease.sender().send_request(head, !message.streamed);
+        let (response, stream) = sent.map_err(|error| {
+            // It has ended or is about to: nothing was sent.
+            lease.close();
+            SendError::Refused(error)
+        })?;
+        let upload = message.streamed.then(|| Upload::new(stream));
+        Ok(Self { message, response, upload, lease: Some(lease), informational: 0 })
+    }
+
+    /// Sends on, and waits for the head of the response; informational ones go to `informed`.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        informed: Option<&Informational>,
+    ) -> Poll<Result<(response::Parts, Receiving<S>), SendError>> {
+        if let Some(upload) = &mut self.upload {
+            match upload.poll(&mut self.message.body, cx) {
+                Poll::Ready(Err(UploadError::Body(error))) => {
+                    return Poll::Ready(Err(SendError::Body(error)));
+                }
+                Poll::Ready(Ok(()) | Err(UploadError::Stream)) => self.upload = None,
+                Poll::Pending => {}
+            }
+        }
+        while let Poll::Ready(Some(Ok(head))) = self.response.poll_informational(cx) {
+            // Nobody asked for another protocol, which HTTP/2 has not (RFC 9113 section 8.6).
+            self.informational += 1;
+            if head.status() == 101 || self.informational > INFORMATIONAL_MAX {
+                let wrong = "an informational response that nobody asked for";
+                return Poll::Ready(Err(SendError::Invalid(wrong.to_owned())));
+            }
+            if let Some(informed) = informed {
+                informed.send(&head.into_parts().0);
+            }
+        }
+        let response = ready!(Pin::new(&mut self.response).poll(cx)).map_err(classify)?;
+        let (parts, stream) = response.into_parts();
+        let framing = framing(&parts, &self.message.parts.method)
+            .map_err(|error| SendError::Invalid(error.to_string()))?;
+        Poll::Ready(Ok((parts, self.answered(stream, framing))))
+    }
+
+    fn answered(&mut self, stream: RecvStream, framing: Framing) -> Receiving<S> {
+        let Framing { bodiless, length, trailers } = framing;
+        let upload = self.upload.take().map(|upload| {
+            let nothing = Kept::new(Body::empty());
+            let mut body = std::mem::replace(&mut self.message.body, nothing);
+            body.forget();
+            (upload, body)
+        });
+        let lease = self.lease.take();
+        let ended = bodiless || stream.is_end_stream() || (length == Some(0) && !trailers);
+        let open = Open { stream, upload, unreleased: 0, _lease: lease };
+        Receiving { open: (!ended).then_some(open), length, trailers }
+    }
+}
+
+fn classify(error: h2::Error) -> SendError {
+    let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
+    if error.is_remote() && (error.is_go_away() || refused) {
+        // Only streams that come after the last one that was looked at hear of a GOAWAY.
+        return SendError::Refused(error);
+    }
+    if error.is_library() {
+        return SendError::Invalid(error.to_string());
+    }
+    SendError::Broken(error)
+}
+
+impl<S: Source> http_body::Body for Receiving<S> {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        let this = self.get_mut();
+        let Some(open) = &mut this.open else { return Poll::Ready(None) };
+        let frame = ready!(open.poll(cx));
+        let ended = match &frame {
+            Some(Ok(frame)) => {
+                let data = frame.data_ref().map_or(0, Bytes::len) as u64;
+                this.length = this.length.map(|length| length.saturating_sub(data));
+                // Who receives a length does not ask for what follows.
+                let complete = this.length == Some(0) && !this.trailers;
+                frame.is_trailers() || complete || open.stream.is_end_stream()
+            }
+            Some(Err(_)) | None => true,
+        };
+        if ended {
+            open.release();
+            this.open = None;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.open.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.open, self.length) {
+            (None, _) => SizeHint::with_exact(0),
+            (Some(_), Some(length)) => SizeHint::with_exact(length),
+            (Some(_), None) => SizeHint::default(),
+        }
+    }
+}
+
+impl<S: Source> Open<S> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        if let Some((upload, body)) = &mut self.upload
+            && upload.poll(body, cx).is_ready()
+        {
+            self.upload = None;
+        }
+        // Whoever asks for more has passed on what came before.
+        self.release();
+        loop {
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(data)) if data.is_empty() => {}
+                Some(Ok(data)) => {
+                    self.unreleased = data.len();
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => break,
+            }
+        }
+        let trailers = ready!(self.stream.poll_trailers(cx)).transpose();
+        Poll::Ready(trailers.map(|trailers| {
+            trailers.map(|mut trailers| {
+                remove_forbidden(&mut trailers);
+                Frame::trailers(trailers)
+            })
+        }))
+    }
+}
+
+impl<S> Open<S> {
+    /// Lets the endpoint send as much as was passed on.
+    fn release(&mut self) {
+        let passed = std::mem::take(&mut self.unreleased);
+        if passed > 0 {
+            // The stream may have ended meanwhile.
+            let _ = self.stream.flow_control().release_capacity(passed);
+        }
+    }
+}

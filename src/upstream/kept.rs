@@ -1,0 +1,219 @@
+//! A request's body of which the beginning is kept, for endpoints that say they did not look at it.
+
+use crate::base::body::{Body, BodyError, Source};
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as _, Frame};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// How much of a body is kept until its response begins; one that is longer is not sent again.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
+/// In how many parts at most.
+const KEPT_PARTS_MAX: usize = 64;
+
+/// A body that can begin anew as long as it is short.
+#[derive(Debug)]
+pub struct Kept<S> {
+    body: Body<S>,
+    parts: Vec<Part>,
+    /// How many of the parts were passed on since the beginning.
+    passed: usize,
+    bytes: usize,
+    state: State,
+    /// Whether the body has told of its end.
+    ended: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Part {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nobody has asked for any of it.
+    Untouched,
+    /// All of it so far is kept.
+    Whole,
+    /// Some of it is gone.
+    Gone,
+}
+
+impl<S: Source> Kept<S> {
+    /// Keeps the beginning of this body once it is asked for.
+    pub fn new(body: Body<S>) -> Self {
+        let state = State::Untouched;
+        Self { body, parts: Vec::new(), passed: 0, bytes: 0, state, ended: false }
+    }
+
+    /// Whether nobody has asked for any of it.
+    pub fn is_untouched(&self) -> bool {
+        self.state == State::Untouched
+    }
+
+    /// Whether it can begin anew.
+    pub fn is_whole(&self) -> bool {
+        self.state != State::Gone
+    }
+
+    /// Begins anew.
+    pub fn rewind(&mut self) {
+        self.passed = 0;
+    }
+
+    /// Keeps nothing from now on.
+    pub fn forget(&mut self) {
+        self.parts.drain(..self.passed);
+        self.passed = 0;
+        self.state = State::Gone;
+    }
+
+    /// The body, if nobody has asked for any of it; an empty one is left.
+    pub fn take_untouched(&mut self) -> Option<Body<S>> {
+        self.is_untouched().then(|| std::mem::replace(&mut self.body, Body::empty()))
+    }
+
+    /// Puts a body back that was taken.
+    pub fn put_back(&mut self, body: Body<S>) {
+        self.body = body;
+    }
+
+    /// The next part, as of any body.
+    pub fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(part) = self.parts.get(self.passed) {
+            let frame = part.frame();
+            self.passed += 1;
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if self.state == State::Untouched {
+            self.state = State::Whole;
+        }
+        match &frame {
+            None => self.ended = true,
+            Some(Err(_)) => self.lose(),
+            Some(Ok(frame)) => self.keep(frame),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        if self.state == State::Gone || frame.data_ref().is_some_and(Bytes::is_empty) {
+            return;
+        }
+        let part = match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) => Part::Data(data.clone()),
+            (None, Some(trailers)) => Part::Trailers(trailers.clone()),
+            (None, None) => return,
+        };
+        self.bytes += frame.data_ref().map_or(0, Bytes::len);
+        if self.bytes > KEPT_BYTES_MAX || self.parts.len() == KEPT_PARTS_MAX {
+            return self.lose();
+        }
+        self.parts.push(part);
+        self.passed = self.parts.len();
+    }
+
+    fn lose(&mut self) {
+        self.state = State::Gone;
+        self.parts = Vec::new();
+        self.passed = 0;
+    }
+}
+
+impl Part {
+    fn frame(&self) -> Frame<Bytes> {
+        match self {
+            Self::Data(data) => Frame::data(data.clone()),
+            Self::Trailers(trailers) => Frame::trailers(trailers.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KEPT_BYTES_MAX, KEPT_PARTS_MAX, Kept};
+    use crate::base::body::Body;
+    use bytes::Bytes;
+    use http::HeaderMap;
+    use http_body::Frame;
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
+    /// A body of these frames.
+    #[derive(Debug)]
+    struct Frames(std::vec::IntoIter<Frame<Bytes>>);
+
+    impl http_body::Body for Frames {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Ready(self.0.next().map(Ok))
+        }
+    }
+
+    fn kept(frames: Vec<Frame<Bytes>>) -> Kept<Frames> {
+        Kept::new(Body::stream(Frames(frames.into_iter()), Duration::from_secs(1)))
+    }
+
+    fn data(length: usize) -> Frame<Bytes> {
+        Frame::data(Bytes::from(vec![b'x'; length]))
+    }
+
+    /// The lengths of the parts, and whether trailers follow.
+    fn read(kept: &mut Kept<Frames>) -> (Vec<usize>, bool) {
+        let mut cx = Context::from_waker(Waker::noop());
+        let (mut lengths, mut trailers) = (Vec::new(), false);
+        while let Poll::Ready(Some(Ok(frame))) = kept.poll_frame(&mut cx) {
+            trailers |= frame.is_trailers();
+            lengths.extend(frame.data_ref().map(Bytes::len));
+        }
+        (lengths, trailers)
+    }
+
+    #[test]
+    fn a_short_body_begins_anew_with_its_trailers() {
+        let mut kept = kept(vec![data(3), data(4), Frame::trailers(HeaderMap::new())]);
+        assert!(kept.is_untouched());
+        for _ in 0..3 {
+            assert_eq!(read(&mut kept), (vec![3, 4], true));
+            assert!(kept.is_whole() && !kept.is_untouched());
+            kept.rewind();
+        }
+    }
+
+    #[test]
+    fn a_long_body_does_not() {
+        let mut long = kept(vec![data(KEPT_BYTES_MAX), data(1), data(1)]);
+        assert_eq!(read(&mut long).0, [KEPT_BYTES_MAX, 1, 1]);
+        assert!(!long.is_whole());
+        let mut many = kept((0..=KEPT_PARTS_MAX).map(|_| data(1)).collect());
+        assert_eq!(read(&mut many).0.len(), KEPT_PARTS_MAX + 1);
+        assert!(!many.is_whole());
+    }
+
+    #[test]
+    fn what_was_not_passed_on_again_is_not_forgotten() {
+        let mut kept = kept(vec![data(3), data(4), data(5)]);
+        read(&mut kept);
+        kept.rewind();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(kept.poll_frame(&mut cx).is_ready());
+        kept.forget();
+        assert_eq!(read(&mut kept).0, [4, 5]);
+    }
+}

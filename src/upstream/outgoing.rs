@@ -1,0 +1,71 @@
+//! A request that is to be sent, in the form that its pool's endpoints understand.
+
+use super::http1::Upload;
+use super::kept::Kept;
+use super::transport::Protocol;
+use crate::base::body::{Body, Source};
+use http::request;
+
+/// A request that is to be sent. At most one of its forms is there; none after it was answered.
+#[derive(Debug)]
+pub struct Outgoing<S> {
+    /// Written as HTTP/1.1.
+    pub upload: Option<Upload<S>>,
+    /// For endpoints that speak HTTP/2, or may; in a box, because most do not.
+    pub message: Option<Box<Message<S>>>,
+}
+
+/// A request that can be written in either version.
+#[derive(Debug)]
+pub struct Message<S> {
+    /// Its head, in origin form.
+    pub parts: request::Parts,
+    /// Its body.
+    pub body: Kept<S>,
+    /// Whether there is a body.
+    pub streamed: bool,
+    /// Whether an endpoint may have acted on it.
+    pub spent: bool,
+}
+
+impl<S: Source> Outgoing<S> {
+    /// A request to a pool.
+    pub fn new(parts: request::Parts, body: Body<S>, protocol: Protocol) -> Self {
+        if protocol == Protocol::Http1 {
+            return Self { upload: Some(Upload::new(parts, body)), message: None };
+        }
+        let streamed = matches!(body, Body::Stream(_));
+        let message = Message { parts, body: Kept::new(body), streamed, spent: false };
+        Self { upload: None, message: Some(Box::new(message)) }
+    }
+
+    /// Whether nothing was sent, or nothing that an endpoint looked at, and all may still come.
+    pub fn is_unsent(&self) -> bool {
+        match (&self.upload, &self.message) {
+            (Some(upload), _) => upload.is_unsent(),
+            (None, Some(message)) => !message.spent && message.body.is_whole(),
+            (None, None) => false,
+        }
+    }
+
+    /// Writes it as HTTP/1.1 for an endpoint that speaks no HTTP/2; says whether it is written.
+    pub fn write_http1(&mut self) -> bool {
+        if self.upload.is_some() {
+            return true;
+        }
+        let Some(message) = &mut self.message else { return false };
+        let Some(body) = message.body.take_untouched() else { return false };
+        self.upload = Some(Upload::new(message.parts.clone(), body));
+        true
+    }
+
+    /// Makes a message of it again if it was not sent; says whether it is one.
+    pub fn unwrite_http1(&mut self) -> bool {
+        let Some(message) = &mut self.message else { return false };
+        let Some(upload) = &mut self.upload else { return true };
+        let Some(body) = upload.take_body() else { return false };
+        message.body.put_back(body);
+        self.upload = None;
+        true
+    }
+}
