@@ -15,6 +15,7 @@ pub mod chunked_body;
 pub mod configuration;
 pub mod cookies;
 pub mod naive;
+pub mod proxy_protocol;
 pub mod request_head;
 pub mod response_head;
 pub mod rewrite;
@@ -28,6 +29,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("chunked_body", chunked_body::run),
     ("configuration", configuration::run),
     ("cookies", cookies::run),
+    ("proxy_protocol", proxy_protocol::run),
     ("request_head", request_head::run),
     ("response_head", response_head::run),
     ("rewrite", rewrite::run),
