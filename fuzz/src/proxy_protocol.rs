@@ -21,20 +21,20 @@ pub fn run(bytes: &[u8]) {
             for end in 0..length {
                 assert_eq!(parse(&bytes[..end]), Ok(None), "it ends before its end");
             }
-            assert_eq!(plain(header), Some(Some(address)), "it names somebody else");
+            assert_eq!(plain(header), Some(address), "it names somebody else");
         }
         Ok(None) => assert!(bytes.len() < HEADER_BYTES_MAX, "it may go on without end"),
         Err(_) => assert!(!is_certain(bytes), "a valid header is refused"),
     }
 }
 
-/// Whom a whole header names; nothing inside if that is not certain, nothing if it is no header.
-fn plain(header: &[u8]) -> Option<Option<Address>> {
+/// Whom a whole header names; nothing if it is no header.
+fn plain(header: &[u8]) -> Option<Address> {
     if let Some(rest) = header.strip_prefix(SIGNATURE) {
         let (fixed, body) = rest.split_at_checked(4)?;
         let client = |address: IpAddr, port: &[u8]| {
             let port = u16::from_be_bytes([port[0], port[1]]);
-            Some(Some(Address::Client(SocketAddr::new(address, port))))
+            Some(Address::Client(SocketAddr::new(address, port)))
         };
         return match (fixed[0], fixed[1]) {
             (0x21, 0x11) => {
@@ -45,20 +45,20 @@ fn plain(header: &[u8]) -> Option<Option<Address>> {
                 let address: [u8; 16] = body.get(..16)?.try_into().ok()?;
                 client(address.into(), body.get(32..34)?)
             }
-            (0x20 | 0x21, _) => Some(Some(Address::Peer)),
+            (0x20 | 0x21, _) => Some(Address::Peer),
             _ => None,
         };
     }
     let line = std::str::from_utf8(header).ok()?.strip_suffix("\r\n")?;
     let words: Vec<&str> = line.split(' ').collect();
     match *words {
-        ["PROXY", "UNKNOWN", ..] => Some(Some(Address::Peer)),
+        ["PROXY", "UNKNOWN", ..] => Some(Address::Peer),
         ["PROXY", family @ ("TCP4" | "TCP6"), source, _, port, _] => {
             let source: IpAddr = source.parse().ok()?;
             let digits = port.bytes().all(|byte| byte.is_ascii_digit());
             let right = digits && source.is_ipv4() == (family == "TCP4");
             let client = SocketAddr::new(source, port.parse().ok()?);
-            right.then_some(Some(Address::Client(client)))
+            right.then_some(Address::Client(client))
         }
         _ => None,
     }
