@@ -92,6 +92,9 @@ causes! {
     /// The target is not of a form that the method may have (RFC 9112 section 3.2).
     BadTarget "bad_target"
         BAD_REQUEST Internal Downstream Never "the request's target is malformed";
+    /// A field is given twice or padded, where the protocol forbids it (RFC 9113 section 8.2.1).
+    BadField "bad_field"
+        BAD_REQUEST Internal Downstream Never "a field of the request is malformed";
     /// The target is longer than the listener takes (RFC 9110 section 4.1).
     TargetTooLong "target_too_long"
         URI_TOO_LONG ResourceExhausted Downstream Never "the request's target is too long";
