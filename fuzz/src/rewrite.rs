@@ -8,6 +8,7 @@ use serin::proxy::authority;
 use serin::proxy::downstream::{Downstream, Forwarding};
 use serin::proxy::framing::check_request;
 use serin::proxy::headers::prepare_request;
+use serin::proxy::upgrade::Upgrade;
 use serin::upstream::http1::head::write_request;
 use std::sync::Arc;
 
@@ -15,13 +16,14 @@ const PEER: &str = "192.0.2.7";
 /// The header of an override that this peer may not use.
 static OVERRIDE: HeaderName = HeaderName::from_static("x-pool");
 /// What never goes on.
-const HOP_BY_HOP: [&str; 6] = [
+const HOP_BY_HOP: [&str; 7] = [
     "connection",
     "keep-alive",
     "proxy-connection",
     "transfer-encoding",
     "upgrade",
     "proxy-authenticate",
+    "http2-settings",
 ];
 /// What only a trusted peer may say.
 const IDENTITY: [&str; 6] = [
@@ -56,10 +58,14 @@ pub fn run(bytes: &[u8]) {
     let host = host.into_owned();
     let before = parts.headers.clone();
     let refused = switch(5).then_some(&OVERRIDE);
-    prepare_request(&mut parts, &downstream, refused);
+    let upgrade = switch(6).then(|| Upgrade::read(&mut parts, || 7)).flatten();
+    prepare_request(&mut parts, &downstream, refused, upgrade.as_deref());
     target_and_host(&parts, &host);
     for name in HOP_BY_HOP {
-        assert!(!parts.headers.contains_key(name), "{name} goes on");
+        // An upgrade that is let through is asked for anew, once.
+        let asked = upgrade.is_some() && (name == "connection" || name == "upgrade");
+        let values = parts.headers.get_all(name).iter().count();
+        assert_eq!(values, usize::from(asked), "{name} goes on");
     }
     let te: Vec<_> = parts.headers.get_all(TE).iter().collect();
     assert!(te.is_empty() || te == ["trailers"], "{te:?}");
