@@ -76,7 +76,34 @@ impl<S: Source> Body<S> {
             return Self::empty();
         }
         let (timer, progress, bounds) = (None, None, None);
-        Self::Stream(Stream { source, idle, moved: false, timer, progress, bounds })
+        Self::Stream(Stream { source, idle, moved: false, timer, progress, seen: 0, bounds })
+    }
+
+    /// Ends when nothing has moved for as long as the body may pause, whoever is waited for.
+    pub fn stalled(&mut self) -> impl Future<Output = BodyError> + use<S> {
+        let idle = match self {
+            Self::Own(_) => Duration::MAX,
+            Self::Stream(stream) => stream.idle,
+        };
+        let progress = self.progress().unwrap_or_default();
+        async move {
+            loop {
+                let parts = progress.parts();
+                tokio::time::sleep(idle).await;
+                if parts == progress.parts() {
+                    return BodyError::Stalled(idle);
+                }
+            }
+        }
+    }
+
+    /// Makes what moves in either of two bodies keep both from being broken off.
+    #[must_use]
+    pub fn beside(mut self, progress: Rc<Progress>) -> Self {
+        if let Self::Stream(stream) = &mut self {
+            stream.progress = Some(progress);
+        }
+        self
     }
 
     /// Breaks the body off at these bounds; a body of our own has none.
@@ -102,7 +129,7 @@ impl<S: Source> Body<S> {
     }
 }
 
-/// How far a body got, seen from the task that waits for its consequence.
+/// How far a body got, or two beside each other, seen from the task that waits for its consequence.
 #[derive(Debug, Default)]
 pub struct Progress {
     parts: Cell<u64>,
@@ -137,6 +164,8 @@ pub struct Stream<S> {
     /// Set when the body first has to wait: most bodies never do.
     timer: Option<Pin<Box<Sleep>>>,
     progress: Option<Rc<Progress>>,
+    /// How many parts had passed when the timer was set.
+    seen: u64,
     /// In a box, because most bodies have none.
     bounds: Option<Box<Bounds>>,
 }
@@ -201,7 +230,9 @@ impl<S: Source> Stream<S> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
         loop {
             ready!(timer.as_mut().poll(cx));
-            if !std::mem::take(&mut self.moved) {
+            let parts = self.progress.as_ref().map_or(0, |progress| progress.parts());
+            let others = std::mem::replace(&mut self.seen, parts) != parts;
+            if !std::mem::take(&mut self.moved) && !others {
                 break;
             }
             timer.as_mut().reset(Instant::now() + idle);

@@ -3,6 +3,7 @@
 use super::http1::wire::{Informational, RawBytes, RequestBody};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -20,26 +21,57 @@ pub enum Incoming {
 /// The bytes that a client sends after a request whose answer switches protocols: the client's side
 /// of a tunnel, to the end of its sending side.
 ///
-/// Nothing is read before the connection has been given a response with status 101; until then it
-/// is pending, and it is polled again when that response's body is. It fails if the response is
-/// another one.
+/// Nothing is read before the connection has been given a response that switches; until then it is
+/// pending. It fails if the response is another one.
 #[derive(Debug)]
 pub struct Tunnel(Carrier);
 
 /// What carries a tunnel.
-#[derive(Debug)]
 enum Carrier {
     /// The connection of an `Upgrade` (RFC 9110 section 7.8).
     Http1(RawBytes),
+    /// The stream of an extended CONNECT (RFC 8441), in a box as it is rare.
+    Stream(Pin<Box<dyn Body<Data = Bytes, Error = BoxError>>>),
+}
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl fmt::Debug for Carrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http1(bytes) => f.debug_tuple("Http1").field(bytes).finish(),
+            Self::Stream(_) => f.debug_tuple("Stream").finish_non_exhaustive(),
+        }
+    }
+}
+
+impl Tunnel {
+    /// What a stream carries.
+    pub fn stream(source: impl Body<Data = Bytes, Error = BoxError> + 'static) -> Self {
+        Self(Carrier::Stream(Box::pin(source)))
+    }
 }
 
 impl Incoming {
-    /// The client's side of a tunnel, if its request offers to switch protocols: `Connection` names
-    /// `Upgrade`, which is there, the version is 1.1, and there is no body.
-    pub fn tunnel(&self) -> Option<Tunnel> {
+    /// Whether the request may switch protocols: in HTTP/1.1 `Connection` names `Upgrade`, which is
+    /// there, and there is no body.
+    pub fn offers_tunnel(&self) -> bool {
         match self {
-            Self::Http1(body) => body.raw_bytes().map(|bytes| Tunnel(Carrier::Http1(bytes))),
-            Self::Hyper(_) | Self::Tunnel(_) => None,
+            Self::Http1(body) => body.offers_raw_bytes(),
+            Self::Hyper(_) => false,
+            Self::Tunnel(_) => true,
+        }
+    }
+
+    /// The client's side of a tunnel in place of the body, if it is offered.
+    #[must_use]
+    pub fn into_tunnel(self) -> Self {
+        match self {
+            Self::Http1(body) => match body.raw_bytes() {
+                Some(bytes) => Self::Tunnel(Tunnel(Carrier::Http1(bytes))),
+                None => Self::Http1(body),
+            },
+            other => other,
         }
     }
 
@@ -54,7 +86,7 @@ impl Incoming {
 
 impl Body for Incoming {
     type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
@@ -92,7 +124,7 @@ impl Body for Incoming {
 
 impl Body for Tunnel {
     type Data = Bytes;
-    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Error = BoxError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
@@ -100,6 +132,7 @@ impl Body for Tunnel {
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match &mut self.get_mut().0 {
             Carrier::Http1(bytes) => Pin::new(bytes).poll_frame(cx),
+            Carrier::Stream(source) => source.as_mut().poll_frame(cx),
         }
     }
 }

@@ -133,6 +133,7 @@ fn route(
         name: config.name.value.as_str().into(),
         counts: Counts::resolve(metrics, &config.name, &split, names),
         timeouts: (&config.timeouts).into(),
+        upgrades: config.upgrades.as_slice().into(),
         limits: (&config.limits).into(),
         retry: Retry {
             attempts: if retry.on.contains(&RetryOn::ConnectFailure) { retry.attempts } else { 0 },

@@ -10,6 +10,7 @@ use crate::proxy::ambiguity::AmbiguityConfig;
 use crate::proxy::attempt::RetryConfig;
 use crate::proxy::limits::RouteLimitsConfig;
 use crate::proxy::timeouts::TimeoutsConfig;
+use crate::proxy::upgrade::ProtocolName;
 use crate::split::{ArmConfig, CohortConfig, OverrideConfig};
 use crate::upstream::pool::PoolConfig;
 use schemars::JsonSchema;
@@ -131,6 +132,10 @@ pub struct RouteConfig {
     /// When and how often a failed attempt is repeated.
     #[serde(default)]
     pub retry: Option<Spanned<RetryConfig>>,
+    /// The protocols that clients may change to (`Upgrade`); an upgrade to another goes on as a
+    /// request without it.
+    #[serde(default = "ProtocolName::default_list")]
+    pub upgrades: Vec<ProtocolName>,
 }
 
 /// The keys of the root document.

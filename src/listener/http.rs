@@ -10,6 +10,7 @@ use super::http1;
 use super::http2::{self, Panics};
 use super::limits::Limits;
 use super::timers::Timers;
+use super::tunnel;
 use crate::base::body::Source;
 use crate::base::clock;
 use crate::base::incoming::Incoming;
@@ -90,19 +91,24 @@ where
     S::Future: 'static,
     B: Source + 'static,
 {
-    let connection = Rc::clone(known);
+    let (connection, panics) = (Rc::clone(known), terms.panics.clone());
     let requests_max = terms.limits.requests_per_connection;
     let service = service_fn(move |request: Request<hyper::body::Incoming>| {
         let busy = connection.begin_stream();
         if requests_max.is_some_and(|most| connection.requests() >= most.get()) {
             connection.tell(Order::Finish);
         }
+        let (request, switch) = tunnel::open(request, &panics);
         // The service is a function, which is always ready.
-        let response = service.clone().call(request.map(Incoming::Hyper));
+        let response = service.clone().call(request);
         async move {
             let response = response.await?;
+            if let Some(switch) = switch.filter(|_| response.status().is_success()) {
+                let response = switch.follow(response, busy);
+                return Ok(response.map(|()| Counted { body: None, busy: None }));
+            }
             busy.holds(true);
-            Ok::<_, Infallible>(response.map(|body| Counted { body, busy }))
+            Ok::<_, Infallible>(response.map(|body| Counted { body: Some(body), busy: Some(busy) }))
         }
     });
     let flood = Flood::new(terms.limits.stream_resets, Rc::clone(known));
@@ -164,10 +170,10 @@ where
     .await
 }
 
-/// A response's body, during which its connection is busy.
+/// A response's body if it has one, during which its connection is busy.
 struct Counted<B> {
-    body: B,
-    busy: Busy,
+    body: Option<B>,
+    busy: Option<Busy>,
 }
 
 impl<B: Body + Unpin> Body for Counted<B> {
@@ -178,17 +184,20 @@ impl<B: Body + Unpin> Body for Counted<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        self.busy.holds(frame.is_ready());
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = Pin::new(body).poll_frame(cx);
+        if let Some(busy) = &self.busy {
+            busy.holds(frame.is_ready());
+        }
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
     }
 }
 

@@ -89,6 +89,7 @@ pub(super) fn builder(
     let (interval, timeout) = KEEP_ALIVE;
     builder
         .timer(TokioTimer::new())
+        .enable_connect_protocol()
         .max_concurrent_streams(limits.streams)
         // Streams that were reset before they were accepted: as many as may be open at one time, so
         // that a client may break off all that it asked for (CVE-2023-44487).

@@ -16,6 +16,7 @@ pub mod refusal;
 pub mod set;
 pub mod socket;
 mod timers;
+mod tunnel;
 pub mod worker;
 
 use crate::base::problem::Spanned;

@@ -94,7 +94,9 @@ fn parse_v1(bytes: &[u8]) -> Result<Option<(usize, Address)>, Invalid> {
         return if line.len() < V1_BYTES_MAX { Ok(None) } else { Err(Invalid) };
     };
     let length = end + 2;
-    let line = line.get(..length).and_then(|line| from_utf8(line).ok()).ok_or(Invalid)?;
+    // ASCII alone (section 2.1): at other letters after a carriage return the reader panics.
+    let line = line.get(..length).filter(|line| line.is_ascii());
+    let line = line.and_then(|line| from_utf8(line).ok()).ok_or(Invalid)?;
     let header = v1::Header::try_from(line).map_err(|_| Invalid)?;
     let address = match header.addresses {
         v1::Addresses::Unknown => Address::Peer,
@@ -186,6 +188,13 @@ mod tests {
 
     fn client(text: &str) -> Address {
         Address::Client(text.parse().unwrap())
+    }
+
+    #[test]
+    fn version_1_is_ascii() {
+        for text in ["PROXY TCP4 1\r\u{13f}\r\n", "PROXY UNKNOWN \u{e9}\r\n"] {
+            assert_eq!(parse(text.as_bytes()), Err(Invalid), "{text:?}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::either::exchange_either;
 use super::error::Error;
 use super::timeouts::End;
+use super::upgrade::Upgrade;
 use crate::base::body::Progress;
 use crate::base::clock;
 use crate::base::deadline::Deadlines;
@@ -14,7 +15,7 @@ use crate::upstream::local::{LocalEndpoint, Place};
 use crate::upstream::outgoing::Outgoing;
 use crate::upstream::receiving::Receiving;
 use crate::upstream::transport::{ConnectError, Protocol};
-use http::{Method, response};
+use http::{Method, StatusCode, response};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -149,6 +150,8 @@ pub struct Retry {
 pub struct Means<'a> {
     /// The request's method.
     pub method: &'a Method,
+    /// The protocol that it asks for, if any.
+    pub upgrade: Option<&'a Upgrade>,
     /// How far the request's body got, if it has one.
     pub progress: Option<&'a Progress>,
     /// Where informational responses go, if the client understands them.
@@ -212,7 +215,7 @@ pub async fn attempt(
         }
         Err(Error::UpstreamTls) => Outcome::TlsFailure,
         Err(Error::UpstreamFull | Error::UpstreamRefused) => Outcome::Refused,
-        Err(Error::InvalidResponse) => Outcome::InvalidResponse,
+        Err(Error::InvalidResponse | Error::NotUpgraded) => Outcome::InvalidResponse,
         Err(Error::UpstreamReset) => Outcome::Reset,
         Err(_) => Outcome::Cancelled,
     };
@@ -268,7 +271,9 @@ pub(super) async fn send(
 ) -> Result<Answer, Error> {
     let mut sending = Sending::new(connection, upload, means.method, means.informational);
     match answered(means, fresh, |cx| sending.poll(cx, endpoint)).await {
-        Ok((parts, receiving)) => Ok((parts, Receiving::Http1(receiving))),
+        Ok((parts, receiving)) => {
+            check_upgrade(&parts, means).map(|()| (parts, Receiving::Http1(receiving)))
+        }
         Err(Failed::Sending(error)) => Err(not_answered(&error)),
         Err(Failed::TimedOut) => Err(Error::ResponseTimedOut),
     }
@@ -307,6 +312,19 @@ pub(super) async fn answered<T, E>(
             return Err(Failed::TimedOut);
         }
         deadline = means.response.begin(clock::now());
+    }
+}
+
+/// Whether a change of protocol is the one that was asked for, and is there if it has to be.
+fn check_upgrade(parts: &response::Parts, means: &Means<'_>) -> Result<(), Error> {
+    let Some(upgrade) = means.upgrade else { return Ok(()) };
+    match parts.status {
+        StatusCode::SWITCHING_PROTOCOLS if !upgrade.is_taken_up(&parts.headers) => {
+            Err(Error::InvalidResponse)
+        }
+        // To its client any success would mean that the protocol is spoken (RFC 8441 section 5).
+        status if status.is_success() && upgrade.is_extended() => Err(Error::NotUpgraded),
+        _ => Ok(()),
     }
 }
 

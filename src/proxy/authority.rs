@@ -14,7 +14,8 @@ const HOST_BYTES_MAX: usize = 260;
 ///
 /// The authority of an absolute-form target wins over `Host` (RFC 9112 section 3.2.2); in HTTP/2
 /// the two must agree (RFC 9113 section 8.3.1). Several `Host` fields, or one that is no host and
-/// port, are an error (RFC 9112 section 3.2), and so is none, except in HTTP/1.0.
+/// port, are an error (RFC 9112 section 3.2), and so is none, except in HTTP/1.0 and beside the
+/// `:authority` of HTTP/2.
 pub fn host<'a>(
     uri: &'a Uri,
     headers: &'a HeaderMap,
@@ -27,6 +28,7 @@ pub fn host<'a>(
     }
     let field = match field {
         Some(value) => Some(from_utf8(value.as_bytes()).map_err(|_| Error::BadHost)?),
+        None if version == Version::HTTP_11 => return Err(Error::BadHost),
         None if version != Version::HTTP_10 && uri.authority().is_none() => {
             return Err(Error::BadHost);
         }
@@ -105,7 +107,7 @@ mod tests {
     #[test]
     fn the_target_wins_over_the_field() {
         assert_eq!(of("http://a.example/", &["b.example"]).as_deref(), Some("a.example"));
-        assert_eq!(of("http://a.example/", &[]).as_deref(), Some("a.example"));
+        assert_eq!(of("http://a.example/", &[]), None);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::grpc;
 use super::headers::{prepare_request, prepare_response};
 use super::snapshot::{Route, Snapshot};
 use super::timeouts::End;
+use super::upgrade::Upgrade;
 use super::worker::Proxy;
 use crate::base::body::{Body, Owned, Progress};
 use crate::base::bounds::Bounds;
@@ -18,7 +19,7 @@ use crate::base::clock;
 use crate::base::incoming::Incoming;
 use crate::predicate::Head;
 use crate::split::Choice;
-use crate::upstream::local::Place;
+use crate::upstream::local::{LocalPool, Place};
 use crate::upstream::outgoing::Outgoing;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
@@ -37,36 +38,30 @@ pub async fn deliver(
     let (mut parts, incoming) = request.into_parts();
     let snapshot = &*local.snapshot;
 
+    let asked = asked(proxy, &mut parts, &incoming);
     let decided = check_and_decide(proxy, snapshot, downstream, &mut parts);
     let decision = decided.unwrap_or_default();
     let call = grpc::is_call(&parts.method, &parts.headers);
     let mut exchange = Exchange::begin(proxy, &local, decision, started, call);
     let Choice { pool, override_refused, .. } = decision.choice;
-    let route = match decided {
-        Err(cause) => Err(cause),
-        Ok(_) => decision.route.and_then(|route| snapshot.routes.get(route)).ok_or(Error::NoRoute),
-    };
+    let route = decision.route.and_then(|route| snapshot.routes.get(route));
+    let route = decided.and_then(|_| route.ok_or(Error::NoRoute));
     let chosen = route.and_then(|route| {
         let pool = pool.and_then(|pool| local.pool(pool)).ok_or(Error::NoEndpoint)?;
         route.limits.admit(&incoming)?;
-        Ok((route, pool))
+        Ok((route, pool, grant(asked, route)?))
     });
-    let (route, (pool, balance)) = match chosen {
+    let (route, (pool, balance), upgrade) = match chosen {
         Ok(chosen) => chosen,
         Err(cause) => return answer(exchange, cause),
     };
 
     let mut end = End::of(&route.timeouts, call, &parts.headers);
     let refused = route.split.override_header().filter(|_| override_refused);
-    prepare_request(&mut parts, downstream, refused);
+    prepare_request(&mut parts, downstream, refused, upgrade.as_deref());
     let method = parts.method.clone();
     let informational = incoming.informational();
-    let mut body = Body::stream(incoming, route.timeouts.idle);
-    if let Some(bounds) = route.limits.bounds() {
-        body.bound(bounds);
-    }
-    let progress = body.progress();
-    let mut outgoing = Outgoing::new(parts, body, pool.protocol());
+    let (mut outgoing, progress) = outgoing(parts, incoming, route, pool, upgrade.is_some());
     let deadlines = proxy.deadlines(route.timeouts.response);
     let mut failed: Option<(Place, Error)> = None;
     for retry in 0..=route.retry.attempts {
@@ -78,6 +73,7 @@ pub async fn deliver(
         let Some(place) = pool.take(balance, proxy.random(), except) else { break };
         let means = Means {
             method: &method,
+            upgrade: upgrade.as_deref(),
             progress: progress.as_deref(),
             informational: informational.as_ref(),
             connect: route.timeouts.connect,
@@ -87,7 +83,7 @@ pub async fn deliver(
         };
         match attempt(&place, &mut outgoing, &mut end, &means).await {
             Ok(answer) => {
-                let sent = Sent { place, end, progress };
+                let sent = Sent { place, end, progress, upgrade };
                 return relay(exchange, downstream, route, answer, sent);
             }
             Err(cause) => failed = Some((place, cause)),
@@ -96,6 +92,40 @@ pub async fn deliver(
     let cause = failed.map_or(Error::NoEndpoint, |(_, cause)| cause);
     exchange.failed(cause);
     answer(exchange, cause)
+}
+
+/// The protocol that the client would rather speak, if it can.
+fn asked(proxy: &Proxy, parts: &mut Parts, incoming: &Incoming) -> Option<Box<Upgrade>> {
+    if !incoming.offers_tunnel() {
+        return None;
+    }
+    Upgrade::read(parts, || proxy.random())
+}
+
+/// What the route lets through of what is asked for; the rest goes on as a request without it.
+fn grant(asked: Option<Box<Upgrade>>, route: &Route) -> Result<Option<Box<Upgrade>>, Error> {
+    match asked {
+        Some(asked) if asked.is_one_of(&route.upgrades) => Ok(Some(asked)),
+        Some(asked) if asked.is_extended() => Err(Error::UpgradeRefused),
+        _ => Ok(None),
+    }
+}
+
+/// What is to be sent, and how far its body got if it has one.
+fn outgoing(
+    parts: Parts,
+    incoming: Incoming,
+    route: &Route,
+    pool: &LocalPool,
+    upgrade: bool,
+) -> (Outgoing<Incoming>, Option<Rc<Progress>>) {
+    let incoming = if upgrade { incoming.into_tunnel() } else { incoming };
+    let mut body = Body::stream(incoming, route.timeouts.idle);
+    if let Some(bounds) = route.limits.bounds().filter(|_| !upgrade) {
+        body.bound(bounds);
+    }
+    let progress = body.progress();
+    (Outgoing::new(parts, body, pool.protocol(), upgrade), progress)
 }
 
 /// Refuses what can not be understood or can be in two ways, and decides about the rest.
@@ -127,6 +157,7 @@ struct Sent {
     place: Place,
     end: Option<End>,
     progress: Option<Rc<Progress>>,
+    upgrade: Option<Box<Upgrade>>,
 }
 
 /// Passes the service's response on.
@@ -138,12 +169,16 @@ fn relay(
     sent: Sent,
 ) -> Response<ResponseBody> {
     let (mut parts, receiving) = answer;
-    prepare_response(&mut parts, downstream);
     exchange.answered(parts.status);
     exchange.called(&parts.headers);
-    let mut body = Body::stream(receiving, route.timeouts.idle);
+    let upgrade = sent.upgrade.filter(|_| parts.status == StatusCode::SWITCHING_PROTOCOLS);
     // What is switched to another protocol is no exchange any more, and has no end.
-    let end = sent.end.filter(|_| parts.status != StatusCode::SWITCHING_PROTOCOLS);
+    let end = sent.end.filter(|_| upgrade.is_none());
+    prepare_response(&mut parts, downstream, upgrade.as_deref());
+    let mut body = Body::stream(receiving, route.timeouts.idle);
+    if let (Some(_), Some(progress)) = (&upgrade, &sent.progress) {
+        body = body.beside(Rc::clone(progress));
+    }
     let cause = end.map(End::of_response).map(|End { timer, cause }| {
         let mut bounds = Bounds::default();
         bounds.end(timer);

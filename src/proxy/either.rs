@@ -61,7 +61,10 @@ pub(super) async fn exchange_either(
             Err(error) => Err(Failed::Sending(error)),
         };
         let error = match result {
-            Ok((parts, receiving)) => {
+            Ok((mut parts, receiving)) => {
+                if let Some(upgrade) = means.upgrade {
+                    upgrade.translate(&mut parts);
+                }
                 return Ok((parts, Receiving::Http2(Box::new(receiving))));
             }
             Err(Failed::TimedOut) => {
@@ -91,6 +94,7 @@ fn not_answered(error: &http2::SendError) -> Error {
         http2::SendError::Refused(_) => Error::UpstreamRefused,
         http2::SendError::Broken(_) => Error::UpstreamReset,
         http2::SendError::Invalid(_) => Error::InvalidResponse,
+        http2::SendError::NotExtended => Error::NotUpgraded,
         http2::SendError::Unsendable(_) => Error::BadHost,
         http2::SendError::Body(error) => Error::of_body(error),
     }

@@ -92,6 +92,9 @@ causes! {
     /// The target is not of a form that the method may have (RFC 9112 section 3.2).
     BadTarget "bad_target"
         BAD_REQUEST Internal Downstream Never "the request's target is malformed";
+    /// A field is given twice or padded, where the protocol forbids it (RFC 9113 section 8.2.1).
+    BadField "bad_field"
+        BAD_REQUEST Internal Downstream Never "a field of the request is malformed";
     /// The target is longer than the listener takes (RFC 9110 section 4.1).
     TargetTooLong "target_too_long"
         URI_TOO_LONG ResourceExhausted Downstream Never "the request's target is too long";
@@ -106,6 +109,9 @@ causes! {
     /// The client expects something other than `100-continue`.
     Expectation "expectation"
         EXPECTATION_FAILED Internal Downstream Never "this expectation can not be met";
+    /// The protocol of an extended CONNECT (RFC 8441) is none that the route allows.
+    UpgradeRefused "upgrade_refused"
+        NOT_IMPLEMENTED Unimplemented Downstream Never "this protocol is not served here";
     /// CONNECT is not served.
     Connect "connect"
         METHOD_NOT_ALLOWED Unimplemented Downstream Never "CONNECT is not served here";
@@ -172,6 +178,9 @@ causes! {
     /// What the service sent is no valid response.
     InvalidResponse "invalid_response"
         BAD_GATEWAY Unavailable Upstream Never "the service's answer is not valid HTTP";
+    /// The service answered an extended CONNECT as if nothing but a response was asked for.
+    NotUpgraded "not_upgraded"
+        BAD_GATEWAY Unavailable Upstream Never "the service does not speak this protocol";
     /// The response broke off or stalled after its head had been sent.
     ResponseBroken "response_broken"
         BAD_GATEWAY Unavailable Upstream Never "";

@@ -2,7 +2,7 @@
 
 use super::downstream::Forwarding;
 use super::error::Error;
-use http::header::{COOKIE, EXPECT};
+use http::header::{CONTENT_LENGTH, COOKIE, EXPECT};
 use http::{HeaderMap, Method, Version, request};
 
 /// Checks what a client asks, beyond what its parser refuses already; the framing is the parser's.
@@ -28,6 +28,9 @@ pub fn check_request(parts: &request::Parts, limits: &Forwarding) -> Result<(), 
     if expects.iter().any(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
         return Err(Error::Expectation);
     }
+    if parts.version == Version::HTTP_2 && is_malformed(&parts.headers) {
+        return Err(Error::BadField);
+    }
     Ok(())
 }
 
@@ -48,4 +51,13 @@ fn is_target(parts: &request::Parts) -> bool {
     let target = target.as_str();
     let form = target.starts_with('/') || (target == "*" && parts.method == Method::OPTIONS);
     form && target.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Whether a request by HTTP/2 gives its length twice, or a value that begins or ends with a blank
+/// (RFC 9113 section 8.2.1); its parser lets both pass.
+fn is_malformed(headers: &HeaderMap) -> bool {
+    let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let padded = |value: &[u8]| is_blank(value.first()) || is_blank(value.last());
+    headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
+        || headers.values().any(|value| padded(value.as_bytes()))
 }

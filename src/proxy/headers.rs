@@ -1,6 +1,7 @@
 //! What Serin changes in the head of a message on its way through.
 
 use super::downstream::{Downstream, FORWARDED_FOR};
+use super::upgrade::Upgrade;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE,
     VIA,
@@ -11,6 +12,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, Version};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// What comes with an upgrade to HTTP/2 (RFC 7540 section 3.2.1), which is neither followed nor
+/// passed on.
+const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -26,14 +30,24 @@ static SAID_BY_OTHERS: [HeaderName; 6] = [
 ];
 
 /// The fields that concern only one connection.
-static HOP_BY_HOP: [HeaderName; 7] =
-    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TE, TRANSFER_ENCODING, UPGRADE, PROXY_AUTHENTICATE];
+static HOP_BY_HOP: [HeaderName; 8] = [
+    CONNECTION,
+    KEEP_ALIVE,
+    PROXY_CONNECTION,
+    TE,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    PROXY_AUTHENTICATE,
+    HTTP2_SETTINGS,
+];
 
-/// Makes the client's request the one that goes to the service.
+/// Makes the client's request the one that goes to the service, with an upgrade that is let
+/// through.
 pub fn prepare_request(
     parts: &mut Parts,
     downstream: &Downstream,
     refused_override: Option<&HeaderName>,
+    upgrade: Option<&Upgrade>,
 ) {
     if let Some(authority) = parts.uri.authority() {
         // The target's authority wins, and the service gets the origin form (RFC 9112 3.2.2).
@@ -56,6 +70,9 @@ pub fn prepare_request(
     if trailers {
         parts.headers.insert(TE, HeaderValue::from_static("trailers"));
     }
+    if let Some(upgrade) = upgrade {
+        upgrade.ask(&mut parts.headers);
+    }
     if let Some(name) = refused_override {
         parts.headers.remove(name);
     }
@@ -65,13 +82,20 @@ pub fn prepare_request(
     }
 }
 
-/// Makes the service's response the one that goes to the client.
-pub fn prepare_response(parts: &mut http::response::Parts, downstream: &Downstream) {
+/// Makes the service's response the one that goes to the client, with the upgrade that it takes up.
+pub fn prepare_response(
+    parts: &mut http::response::Parts,
+    downstream: &Downstream,
+    upgrade: Option<&Upgrade>,
+) {
     parts.version = Version::HTTP_11;
     remove_hop_by_hop(&mut parts.headers);
     if parts.status == StatusCode::NO_CONTENT {
         // RFC 9110 section 8.6 forbids it, and clients of HTTP/2 refuse it.
         parts.headers.remove(CONTENT_LENGTH);
+    }
+    if let Some(upgrade) = upgrade {
+        upgrade.take_up(parts);
     }
     if let Some(via) = &downstream.forwarding.via {
         parts.headers.append(VIA, via.clone());
@@ -208,7 +232,7 @@ mod tests {
         let peer = "10.0.0.9:555".parse().unwrap();
         let downstream = Downstream::new(peer, Arc::new(forwarding));
         let refused = HeaderName::from_static("x-pool");
-        prepare_request(&mut parts, &downstream, Some(&refused));
+        prepare_request(&mut parts, &downstream, Some(&refused), None);
         let mut fields: Vec<_> = parts
             .headers
             .iter()
@@ -227,6 +251,7 @@ mod tests {
             ("keep-alive", "timeout=5"),
             ("te", "gzip"),
             ("upgrade", "h2c"),
+            ("http2-settings", "AAMAAABk"),
             ("transfer-encoding", "chunked"),
             ("x-kept", "1"),
         ]);

@@ -17,6 +17,7 @@ pub mod limits;
 pub mod path;
 pub mod snapshot;
 pub mod timeouts;
+pub mod upgrade;
 pub mod worker;
 
 pub use worker::Proxy;

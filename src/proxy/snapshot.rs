@@ -4,6 +4,7 @@ use super::ambiguity::Ambiguity;
 use super::attempt::Retry;
 use super::limits::Limits;
 use super::timeouts::Timeouts;
+use super::upgrade::ProtocolName;
 use crate::route::Table;
 use crate::split::{PoolIndex, PoolNames, Split};
 use crate::telemetry::metrics::Metrics;
@@ -46,6 +47,8 @@ pub struct Route {
     pub limits: Limits,
     /// How often an attempt is repeated.
     pub retry: Retry,
+    /// What its clients may change to.
+    pub upgrades: Box<[ProtocolName]>,
     /// What is counted for it.
     pub counts: Counts,
 }

@@ -40,7 +40,8 @@ macro_rules! metrics {
 
 metrics! {
     Requests COUNTER "serin_requests_total" ["route" "arm" "pool" "code"]
-        "Requests by what was decided and the exact status sent; 499 if the client left before.";
+        "Requests by what was decided and the exact status sent; 499 if the client left before, \
+         101 if another protocol was switched to, over HTTP/2 too.";
     RequestDuration HISTOGRAM "serin_request_duration_seconds" ["route" "pool"]
         "Time from a request's head to the last byte of its response.";
     GrpcResponses COUNTER "serin_grpc_responses_total" ["route" "pool" "grpc_status"]

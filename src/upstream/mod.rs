@@ -1,5 +1,6 @@
 //! The services behind: pools, their endpoints, which one takes a request, and the connections.
 
+mod aside;
 pub mod balance;
 pub mod endpoint;
 pub mod http1;

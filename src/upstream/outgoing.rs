@@ -4,6 +4,7 @@ use super::http1::Upload;
 use super::kept::Kept;
 use super::transport::Protocol;
 use crate::base::body::{Body, Source};
+use http::header::UPGRADE;
 use http::request;
 
 /// A request that is to be sent. At most one of its forms is there; none after it was answered.
@@ -28,11 +29,19 @@ pub struct Message<S> {
     pub spent: bool,
 }
 
+impl<S> Message<S> {
+    /// Whether it asks for another protocol, in which the body is what the client sends: all others
+    /// have lost this field, which concerns only one connection.
+    pub fn is_upgrade(&self) -> bool {
+        self.parts.headers.contains_key(UPGRADE)
+    }
+}
+
 impl<S: Source> Outgoing<S> {
     /// A request to a pool.
-    pub fn new(parts: request::Parts, body: Body<S>, protocol: Protocol) -> Self {
+    pub fn new(parts: request::Parts, body: Body<S>, protocol: Protocol, upgrade: bool) -> Self {
         if protocol == Protocol::Http1 {
-            return Self { upload: Some(Upload::new(parts, body)), message: None };
+            return Self { upload: Some(written(parts, body, upgrade)), message: None };
         }
         let streamed = matches!(body, Body::Stream(_));
         let message = Message { parts, body: Kept::new(body), streamed, spent: false };
@@ -55,7 +64,8 @@ impl<S: Source> Outgoing<S> {
         }
         let Some(message) = &mut self.message else { return false };
         let Some(body) = message.body.take_untouched() else { return false };
-        self.upload = Some(Upload::new(message.parts.clone(), body));
+        let upgrade = message.is_upgrade();
+        self.upload = Some(written(message.parts.clone(), body, upgrade));
         true
     }
 
@@ -68,4 +78,8 @@ impl<S: Source> Outgoing<S> {
         self.upload = None;
         true
     }
+}
+
+fn written<S: Source>(parts: request::Parts, body: Body<S>, upgrade: bool) -> Upload<S> {
+    if upgrade { Upload::upgrade(&parts, body) } else { Upload::new(parts, body) }
 }

@@ -25,7 +25,7 @@ pub enum ReceiveError {
     Http1(#[from] http1::ReceiveError),
     /// Over HTTP/2.
     #[error(transparent)]
-    Http2(#[from] h2::Error),
+    Http2(#[from] http2::SwitchedError),
 }
 
 impl<S: Source> Body for Receiving<S> {

@@ -1,6 +1,6 @@
 //! Where a message's body ends, and its chunks (RFC 9112 sections 6.3 and 7.1).
 
-use super::fields::{Invalid, remove_forbidden};
+use super::fields::{Invalid, has_bare_line_feed, remove_forbidden};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
@@ -149,14 +149,20 @@ fn take_size(received: &mut BytesMut) -> Result<Option<u64>, Invalid> {
     let line = line.get(..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(wrong)?;
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (size, extension) = line.split_at(digits);
-    // An extension begins with a semicolon (RFC 9112 section 7.1.1).
-    let extends = extension.first().is_none_or(|first| *first == b';');
-    if digits == 0 || digits > SIZE_DIGITS_MAX || !extends || extension.contains(&b'\r') {
+    if digits == 0 || digits > SIZE_DIGITS_MAX || !is_extension(extension) {
         return Err(wrong);
     }
     let size = std::str::from_utf8(size).ok().and_then(|size| u64::from_str_radix(size, 16).ok());
     let _ = received.split_to(end + 1);
     size.map(Some).ok_or(wrong)
+}
+
+/// Whether it is nothing, or semicolon, name and visible text (RFC 9112 section 7.1.1): others have
+/// hidden the end of a line in there.
+fn is_extension(text: &[u8]) -> bool {
+    let [semicolon, name, ..] = text else { return text.is_empty() };
+    let visible = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~');
+    *semicolon == b';' && name.is_ascii_alphanumeric() && text.iter().all(visible)
 }
 
 /// The trailers; nothing if they are not all there.
@@ -181,7 +187,7 @@ fn take_trailers(received: &mut BytesMut) -> Result<Option<HeaderMap>, Invalid> 
     else {
         return Err(wrong);
     };
-    if length != section.len() {
+    if length != section.len() || has_bare_line_feed(&section) {
         return Err(wrong);
     }
     let mut trailers = HeaderMap::with_capacity(fields.len());
@@ -245,7 +251,13 @@ mod tests {
             "\r\n0\r\n\r\n",
             "00000000000000003\r\nabc\r\n0\r\n\r\n",
             "3\r\nabc\r\n0\r\nbad trailer\r\n\r\n",
+            "3\r\nabc\r\n0\r\na: b\nc: d\r\n\r\n",
             "3;\ra\r\nabc\r\n0\r\n\r\n",
+            "3;\r\nabc\r\n0\r\n\r\n",
+            "3;a\0\r\nabc\r\n0\r\n\r\n",
+            "3;=a\r\nabc\r\n0\r\n\r\n",
+            "3a=b\r\nabc\r\n0\r\n\r\n",
+            "3;\u{e9}\r\nabc\r\n0\r\n\r\n",
             "3\r\nab",
             "3\r\nabc\r\n",
             "3\r\nabc\r\n0\r\n",

@@ -39,7 +39,7 @@ pub struct Wire {
     /// Whether nobody reads the body of that request any more.
     abandoned: Cell<bool>,
     tunnel: Cell<Offer>,
-    /// Who waits for the end of the tunnel.
+    /// Who waits for the beginning of the tunnel, and then for its end.
     waiting: RefCell<Option<Waker>>,
 }
 
@@ -198,7 +198,9 @@ impl Wire {
     /// bound; of a body that is still to come, nothing.
     pub fn watch(&self, cx: &mut Context<'_>) -> Client {
         let mut state = self.state.borrow_mut();
-        if state.decoder != Decoder::Done || self.tunnel.get() == Offer::Taken {
+        // The end of the sending side is no more than that in a tunnel.
+        let tunnel = matches!(self.tunnel.get(), Offer::Taken | Offer::Over);
+        if state.decoder != Decoder::Done || tunnel {
             return Client::There;
         }
         while !state.ended && state.received.len() < AHEAD_BYTES_MAX {
@@ -256,13 +258,14 @@ impl Wire {
         let claimed = self.tunnel.get() == Offer::Claimed;
         if claimed {
             self.tunnel.set(Offer::Taken);
+            self.wake();
         }
         claimed
     }
 
-    /// Waits until the client's side of the tunnel has ended or nobody reads it any more.
+    /// Waits until nobody reads the client's side of the tunnel any more: its end is passed on.
     pub fn poll_tunnel_over(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.tunnel.get() != Offer::Taken || self.is_ended() {
+        if self.tunnel.get() != Offer::Taken {
             return Poll::Ready(());
         }
         *self.waiting.borrow_mut() = Some(cx.waker().clone());
@@ -344,10 +347,14 @@ impl RequestBody {
         self.informed.then(|| Informational(Rc::clone(&self.wire)))
     }
 
+    /// Whether the client offers to speak another protocol.
+    pub fn offers_raw_bytes(&self) -> bool {
+        self.is_current() && self.wire.tunnel.get() == Offer::Offered
+    }
+
     /// The bytes after the request, if the client offers to speak another protocol.
     pub fn raw_bytes(&self) -> Option<RawBytes> {
-        let offered = self.is_current() && self.wire.tunnel.get() == Offer::Offered;
-        offered.then(|| {
+        self.offers_raw_bytes().then(|| {
             self.wire.tunnel.set(Offer::Claimed);
             RawBytes { wire: Rc::clone(&self.wire), number: self.number }
         })
@@ -410,8 +417,11 @@ impl Body for RawBytes {
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match self.offer() {
             Offer::Taken => {}
-            // Nothing is read before the response; whoever gives it asks again after it.
-            Offer::Offered | Offer::Claimed => return Poll::Pending,
+            // Nothing is read before the response.
+            Offer::Offered | Offer::Claimed => {
+                *self.wire.waiting.borrow_mut() = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
             Offer::None | Offer::Over => {
                 return Poll::Ready(Some(Err("the protocol was not switched".into())));
             }

@@ -263,7 +263,7 @@ impl Exchange<'_> {
                 }
                 return After::Drop;
             }
-            Ok(()) if framing == Framing::Raw => return self.end_tunnel(responder).await,
+            Ok(()) if framing == Framing::Raw => return Box::pin(self.end_tunnel(responder)).await,
             Ok(()) => {}
         }
         let whole = self.wire.finish();
@@ -332,7 +332,6 @@ impl Exchange<'_> {
     /// The service's side of a tunnel has ended: the client is told, and may send on to the end of
     /// its own.
     async fn end_tunnel<B>(&self, responder: Responder<'_, B>) -> After {
-        drop(responder);
         let shut = poll_fn(|cx| self.wire.poll_shutdown(cx)).await;
         if shut.is_ok() {
             poll_fn(|cx| {
@@ -344,6 +343,7 @@ impl Exchange<'_> {
             })
             .await;
         }
+        drop(responder);
         After::Drop
     }
 }

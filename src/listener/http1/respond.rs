@@ -35,6 +35,8 @@ pub(super) struct Broken;
 pub(super) struct Responder<'w, B> {
     wire: &'w Wire,
     body: Option<B>,
+    /// A tunnel's, after its end: as long as it is there, the other direction goes on.
+    held: Option<Box<B>>,
     framing: Framing,
     /// What the client did not take at once, up to `data`.
     unsent: Bytes,
@@ -172,6 +174,7 @@ where
         Self {
             wire,
             body: None,
+            held: None,
             framing: Framing::Nothing,
             unsent: before,
             data: Bytes::new(),
@@ -289,6 +292,9 @@ where
 
     /// The body is at its end.
     fn end(&mut self, memory: &mut Vec<u8>, trailers: Option<HeaderMap>) {
+        if self.framing == Framing::Raw {
+            self.held = self.body.take().map(Box::new);
+        }
         self.body = None;
         match self.framing {
             Framing::Chunked if self.data.is_empty() => {

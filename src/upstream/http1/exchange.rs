@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use super::head::{Head, take_response};
+use super::switched::Switched;
 use super::upload::{Upload, UploadError};
 use crate::base::body::{BodyError, Source};
 use crate::base::http1::decode::Decoder;
@@ -55,7 +56,10 @@ pub struct Receiving<S> {
     decoder: Decoder,
     keep_alive: bool,
     /// What is left of the request, when the response came before its end.
-    upload: Option<Upload<S>>,
+    /// In a box, because mostly there is nothing left.
+    upload: Option<Box<Upload<S>>>,
+    /// In place of all that: what the endpoint sends in the protocol that was switched to.
+    switched: Option<Box<Switched>>,
 }
 
 /// Why a response broke off.
@@ -70,9 +74,12 @@ pub enum ReceiveError {
     /// The body is framed wrongly.
     #[error(transparent)]
     Invalid(#[from] Invalid),
+    /// What the client sends in the protocol that was switched to broke off.
+    #[error(transparent)]
+    Client(#[from] BodyError),
 }
 
-impl<'u, S: Source> Sending<'u, S> {
+impl<'u, S: Source + 'static> Sending<'u, S> {
     /// Begins to send what `upload` holds over the connection.
     pub fn new(
         connection: Box<Connection>,
@@ -121,7 +128,12 @@ impl<'u, S: Source> Sending<'u, S> {
                 if !parts.status.is_informational() {
                     return Poll::Ready(Ok(self.answered(parts, decoder, keep_alive, endpoint)));
                 }
-                // Nobody asked for another protocol: `Upgrade` is not passed on.
+                if parts.status == StatusCode::SWITCHING_PROTOCOLS
+                    && self.upload.as_mut().is_some_and(Upload::switch)
+                {
+                    return Poll::Ready(Ok(self.switched(parts, endpoint)));
+                }
+                // Any other 101 is one that nobody asked for.
                 self.informational += 1;
                 if parts.status == StatusCode::SWITCHING_PROTOCOLS
                     || self.informational > INFORMATIONAL_MAX
@@ -146,15 +158,37 @@ impl<'u, S: Source> Sending<'u, S> {
         keep_alive: bool,
         endpoint: &Rc<LocalEndpoint>,
     ) -> (response::Parts, Receiving<S>) {
-        let upload = self.upload.take().filter(|upload| !upload.is_sent());
+        let unsent = self.upload.as_ref().is_some_and(|upload| !upload.is_sent());
+        let upload = if unsent && !self.broken { self.upload.take().map(Box::new) } else { None };
+        *self.upload = None;
         let mut receiving = Receiving {
             connection: self.connection.take(),
             endpoint: Rc::clone(endpoint),
             decoder,
             keep_alive: keep_alive && !self.broken,
-            upload: upload.filter(|_| !self.broken),
+            upload,
+            switched: None,
         };
         receiving.finish_if_done();
+        (parts, receiving)
+    }
+
+    /// The endpoint speaks another protocol from here on.
+    fn switched(
+        &mut self,
+        parts: response::Parts,
+        endpoint: &Rc<LocalEndpoint>,
+    ) -> (response::Parts, Receiving<S>) {
+        let halves = self.connection.take().zip(self.upload.take());
+        let receiving = Receiving {
+            connection: None,
+            endpoint: Rc::clone(endpoint),
+            decoder: Decoder::UntilClose,
+            keep_alive: false,
+            upload: None,
+            switched: halves
+                .map(|(connection, upload)| Box::new(Switched::start(connection, upload))),
+        };
         (parts, receiving)
     }
 }
@@ -182,6 +216,9 @@ impl<S: Source> Body for Receiving<S> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, ReceiveError>>> {
         let this = self.get_mut();
+        if let Some(switched) = &mut this.switched {
+            return switched.poll(cx);
+        }
         loop {
             let Some(connection) = &mut this.connection else { return Poll::Ready(None) };
             if let Some(upload) = &mut this.upload {

@@ -28,7 +28,7 @@ pub struct Head {
 }
 
 /// Writes a request's head; the target is in origin form (RFC 9112 section 3.2.1), or `*`.
-pub(super) fn write_request(parts: &request::Parts) -> Bytes {
+pub fn write_request(parts: &request::Parts) -> Bytes {
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let fields = parts.headers.iter();
     let size: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
@@ -43,7 +43,7 @@ pub(super) fn write_request(parts: &request::Parts) -> Bytes {
 
 /// Takes a response's head from the front of what was received; nothing if it is not all there.
 /// `searched` is how far the end was looked for before.
-pub(super) fn take_response(
+pub fn take_response(
     received: &mut BytesMut,
     searched: &mut usize,
     method: &Method,
@@ -72,7 +72,9 @@ fn parse(bytes: &Bytes, method: &Method) -> Result<Head, Invalid> {
         .parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields)
         .map_err(|_| Invalid("the head is malformed"))?;
     // httparse takes a bare line feed for the end of a line (RFC 9112 section 2.2 lets it).
-    if status != httparse::Status::Complete(bytes.len()) || has_bare_line_feed(bytes) {
+    // It also passes over empty lines before the status, which only requests may have before them.
+    let whole = status == httparse::Status::Complete(bytes.len()) && bytes.starts_with(b"HTTP/");
+    if !whole || has_bare_line_feed(bytes) {
         return Err(Invalid("the head is malformed"));
     }
     let code = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
@@ -216,6 +218,14 @@ mod tests {
         assert!(!keeps("HTTP/1.1 200 OK\r\n\r\n"));
         assert!(!keeps("HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n"));
         assert!(keeps("HTTP/1.0 200 OK\r\ncontent-length: 0\r\nconnection: keep-alive\r\n\r\n"));
+    }
+
+    #[test]
+    fn nothing_may_stand_before_the_status() {
+        for before in ["\r\n", "\r\n\r\n", "\n", " "] {
+            let text = format!("{before}HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+            assert!(take(&text, &Method::GET).is_err(), "{before:?}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 pub mod connection;
 pub mod exchange;
 pub mod head;
+mod switched;
 pub mod upload;
 
 pub use connection::Connection;

@@ -40,6 +40,8 @@ pub struct Upload<S> {
 enum Rest {
     /// More of the body, or its end.
     Coming,
+    /// Nothing, unless the endpoint takes up the protocol that is asked for.
+    Held,
     /// Nothing.
     Nothing,
     /// Nothing, although the body is not complete; asked again, it would seem to be.
@@ -63,24 +65,44 @@ impl<S: Source> Upload<S> {
         if chunked {
             parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
+        let rest = if streamed { Rest::Coming } else { Rest::Nothing };
+        Self { chunked, streamed, ..Self::with_head(&parts, body, rest) }
+    }
+
+    /// A request for another protocol, in which `tunnel` is what the client sends then.
+    pub fn upgrade(parts: &request::Parts, tunnel: Body<S>) -> Self {
+        Self::with_head(parts, tunnel, Rest::Held)
+    }
+
+    fn with_head(parts: &request::Parts, body: Body<S>, rest: Rest) -> Self {
         Self {
-            head: write_request(&parts),
+            head: write_request(parts),
             written: 0,
             size: Bytes::new(),
             data: Bytes::new(),
             tail: Bytes::new(),
             body,
-            chunked,
-            streamed,
-            rest: if streamed { Rest::Coming } else { Rest::Nothing },
+            chunked: false,
+            streamed: false,
+            rest,
             unflushed: false,
         }
+    }
+
+    /// The endpoint has answered with 101: if it was asked to, what the client sends goes to it as
+    /// it comes from here on. Says whether it was asked.
+    pub(super) fn switch(&mut self) -> bool {
+        let asked = self.rest == Rest::Held && self.written == self.head.len();
+        if asked {
+            self.rest = Rest::Coming;
+        }
+        asked
     }
 
     /// Whether everything is sent.
     pub fn is_sent(&self) -> bool {
         let written = self.written == self.head.len() && self.is_drained();
-        self.rest == Rest::Nothing && written && !self.unflushed
+        matches!(self.rest, Rest::Nothing | Rest::Held) && written && !self.unflushed
     }
 
     /// Whether nothing was sent and all may still come, so that it can be sent elsewhere.
@@ -107,6 +129,12 @@ impl<S: Source> Upload<S> {
         self.written == 0
     }
 
+    /// Ends when nothing has moved for as long as the body may pause, be it that the endpoint takes
+    /// nothing of it.
+    pub(super) fn stalled(&mut self) -> impl Future<Output = BodyError> + use<S> {
+        self.body.stalled()
+    }
+
     /// Sends what there is, until all is sent.
     pub(super) fn poll(
         &mut self,
@@ -127,10 +155,10 @@ impl<S: Source> Upload<S> {
                         .map_err(UploadError::Connection)?;
                     self.unflushed = false;
                 }
-                match (waiting, self.rest == Rest::Nothing) {
+                match (waiting, self.rest == Rest::Coming) {
                     (true, _) => return Poll::Pending,
-                    (false, true) => return Poll::Ready(Ok(())),
-                    (false, false) => continue,
+                    (false, false) => return Poll::Ready(Ok(())),
+                    (false, true) => continue,
                 }
             }
             ready!(self.poll_write(stream, cx)).map_err(UploadError::Connection)?;

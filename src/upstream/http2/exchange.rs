@@ -1,7 +1,8 @@
 //! One request and its response over a stream.
 
 use super::connection::Lease;
-use super::head::{Framing, Invalid, framing, request};
+use super::head::{Framing, Invalid, extended, framing, request};
+use super::switched::{Switched, SwitchedError};
 use super::upload::{Upload, UploadError};
 use crate::base::body::{Body, BodyError, Source};
 use crate::base::http1::fields::remove_forbidden;
@@ -39,6 +40,8 @@ pub enum SendError {
     Broken(h2::Error),
     /// What came is no valid response.
     Invalid(String),
+    /// The endpoint serves no extended CONNECT (RFC 8441 section 3).
+    NotExtended,
     /// The request can not be sent in HTTP/2.
     Unsendable(Invalid),
     /// The client's body failed.
@@ -50,6 +53,8 @@ pub enum SendError {
 pub struct Receiving<S> {
     /// Nothing after the end.
     open: Option<Open<S>>,
+    /// In place of all that: what the endpoint sends in the protocol that was asked for.
+    switched: Option<Box<Switched>>,
     /// How much is left of it, if that is known.
     length: Option<u64>,
 }
@@ -65,12 +70,18 @@ struct Open<S> {
     _lease: Option<Lease>,
 }
 
-impl<'m, S: Source> Sending<'m, S> {
+impl<'m, S: Source + 'static> Sending<'m, S> {
     /// Begins to send a message over a stream.
     pub fn new(lease: Lease, message: &'m mut Message<S>, secure: bool) -> Result<Self, SendError> {
         message.body.rewind();
-        let head = request(&message.parts, secure).map_err(SendError::Unsendable)?;
-        let sent = lease.sender().send_request(head, !message.streamed);
+        let head = request(&message.parts, secure);
+        let head = if message.is_upgrade() { head.and_then(extended) } else { head };
+        let head = head.map_err(SendError::Unsendable)?;
+        let mut sender = lease.sender();
+        if message.is_upgrade() && !sender.is_extended_connect_protocol_enabled() {
+            return Err(SendError::NotExtended);
+        }
+        let sent = sender.send_request(head, !message.streamed);
         let (response, stream) = sent.map_err(|error| {
             // It has ended or is about to: nothing was sent.
             lease.close();
@@ -86,7 +97,7 @@ impl<'m, S: Source> Sending<'m, S> {
         cx: &mut Context<'_>,
         informed: Option<&Informational>,
     ) -> Poll<Result<(response::Parts, Receiving<S>), SendError>> {
-        if let Some(upload) = &mut self.upload {
+        if let Some(upload) = self.upload.as_mut().filter(|_| !self.message.is_upgrade()) {
             match upload.poll(&mut self.message.body, cx) {
                 Poll::Ready(Err(UploadError::Body(error))) => {
                     return Poll::Ready(Err(SendError::Body(error)));
@@ -111,6 +122,9 @@ impl<'m, S: Source> Sending<'m, S> {
         }
         let response = ready!(Pin::new(&mut self.response).poll(cx)).map_err(classify)?;
         let (parts, stream) = response.into_parts();
+        if self.message.is_upgrade() {
+            return Poll::Ready(self.upgraded(parts, stream));
+        }
         let framing = framing(&parts, &self.message.parts.method)
             .map_err(|error| SendError::Invalid(error.to_string()))?;
         Poll::Ready(Ok((parts, self.answered(stream, framing))))
@@ -134,7 +148,28 @@ impl<'m, S: Source> Sending<'m, S> {
         let lease = self.lease.take();
         let ended = bodiless || stream.is_end_stream();
         let open = Open { stream, upload, unreleased: 0, _lease: lease };
-        Receiving { open: (!ended).then_some(open), length }
+        Receiving { open: (!ended).then_some(open), switched: None, length }
+    }
+
+    /// The answer to an extended CONNECT: any success takes it up (RFC 8441 section 5).
+    fn upgraded(
+        &mut self,
+        parts: response::Parts,
+        stream: RecvStream,
+    ) -> Result<(response::Parts, Receiving<S>), SendError> {
+        let upload = self.upload.take();
+        // What the client has said, or not said yet, can not be said again.
+        self.message.spent = true;
+        let body = self.message.body.take_untouched();
+        let halves = upload.zip(body).filter(|_| parts.status.is_success());
+        let Some((upload, body)) = halves else {
+            let framing = framing(&parts, &self.message.parts.method)
+                .map_err(|error| SendError::Invalid(error.to_string()))?;
+            return Ok((parts, self.answered(stream, framing)));
+        };
+        let switched = Switched::start(stream, upload, body, self.lease.take());
+        let switched = Some(Box::new(switched));
+        Ok((parts, Receiving { open: None, switched, length: None }))
     }
 }
 
@@ -152,13 +187,16 @@ fn classify(error: h2::Error) -> SendError {
 
 impl<S: Source> http_body::Body for Receiving<S> {
     type Data = Bytes;
-    type Error = h2::Error;
+    type Error = SwitchedError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, SwitchedError>>> {
         let this = self.get_mut();
+        if let Some(switched) = &mut this.switched {
+            return switched.poll(cx);
+        }
         let Some(open) = &mut this.open else { return Poll::Ready(None) };
         let frame = ready!(open.poll(cx));
         let ended = match &frame {
@@ -175,14 +213,17 @@ impl<S: Source> http_body::Body for Receiving<S> {
             open.release();
             this.open = None;
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| Ok(frame?)))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.open.is_none()
+        self.open.is_none() && self.switched.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.switched.is_some() {
+            return SizeHint::default();
+        }
         match (&self.open, self.length) {
             (None, _) => SizeHint::with_exact(0),
             (Some(_), Some(length)) => SizeHint::with_exact(length),

@@ -1,6 +1,7 @@
 //! Heads of messages: requests as HTTP/2 has them, responses checked beyond what h2 refuses itself.
 
-use http::header::{CONTENT_LENGTH, HOST};
+use h2::ext::Protocol;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_KEY, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Method, Request, StatusCode, Uri, Version, request, response};
 
@@ -40,6 +41,22 @@ pub fn request(parts: &request::Parts, secure: bool) -> Result<Request<()>, Inva
     }
     *request.uri_mut() =
         Uri::from_parts(uri).map_err(|_| Invalid("the target can not be written"))?;
+    Ok(request)
+}
+
+/// Makes an extended CONNECT of a request that asks for another protocol (RFC 8441 section 5).
+pub fn extended(mut request: Request<()>) -> Result<Request<()>, Invalid> {
+    let headers = request.headers_mut();
+    headers.remove(CONNECTION);
+    headers.remove(SEC_WEBSOCKET_KEY);
+    let protocol = headers.remove(UPGRADE).ok_or(Invalid("no protocol is asked for"))?;
+    let protocol = protocol.to_str().map_err(|_| Invalid("the protocol is no text"))?;
+    if request.uri().authority().is_none() {
+        return Err(Invalid("a host is needed"));
+    }
+    // Its values are compared as they are, and are registered in lower case.
+    request.extensions_mut().insert(Protocol::from(protocol.to_ascii_lowercase().as_str()));
+    *request.method_mut() = Method::CONNECT;
     Ok(request)
 }
 

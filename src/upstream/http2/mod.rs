@@ -9,8 +9,10 @@ pub mod connections;
 pub mod exchange;
 pub mod head;
 mod silence;
+mod switched;
 pub mod upload;
 
 pub use connection::{Connection, Lease};
 pub use connections::Connections;
 pub use exchange::{Receiving, SendError, Sending};
+pub use switched::SwitchedError;

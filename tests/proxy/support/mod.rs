@@ -6,6 +6,7 @@ pub(crate) mod frames;
 mod http2;
 mod load;
 mod origin;
+mod upgraded;
 mod wire;
 
 pub(crate) use app::App;
@@ -14,6 +15,7 @@ pub(crate) use frames::{Raw, RawEndpoint};
 pub(crate) use http2::{Answering, H2Client, H2Origin, Served};
 pub(crate) use load::Load;
 pub(crate) use origin::{Connection, Origin};
+pub(crate) use upgraded::{ASKING, Upgraded, Version, ask, connect, head};
 pub(crate) use wire::{Body, Broken, Client, Head, Response, Wire};
 
 use std::net::SocketAddr;

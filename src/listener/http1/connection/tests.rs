@@ -3,7 +3,7 @@
 use super::{Start, serve};
 use crate::base::body::Source;
 use crate::base::drain;
-use crate::base::incoming::{Incoming, Tunnel};
+use crate::base::incoming::Incoming;
 use crate::base::io::Io;
 use crate::listener::ListenerShard;
 use crate::listener::connections::Connections;
@@ -30,7 +30,7 @@ const UPGRADE: &[u8] =
     b"GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: echo\r\n\r\n";
 
 /// A response's body that is what the client sends.
-struct Echo(Tunnel);
+struct Echo(Option<Incoming>);
 
 impl Body for Echo {
     type Data = Bytes;
@@ -40,7 +40,13 @@ impl Body for Echo {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        Pin::new(&mut self.0).poll_frame(cx)
+        let Some(incoming) = &mut self.0 else { return Poll::Ready(None) };
+        let frame = std::task::ready!(Pin::new(incoming).poll_frame(cx));
+        if frame.is_none() {
+            // As long as it is held, the client's direction is not over.
+            self.0 = None;
+        }
+        Poll::Ready(frame)
     }
 }
 
@@ -78,7 +84,7 @@ async fn with<B, C>(
 #[tokio::test]
 async fn a_tunnel_carries_bytes_both_ways_until_both_sides_have_ended() {
     let answer = |incoming: Incoming| {
-        let mut response = Response::new(Echo(incoming.tunnel().unwrap()));
+        let mut response = Response::new(Echo(Some(incoming.into_tunnel())));
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         response.headers_mut().insert("connection", "Upgrade".parse().unwrap());
         response.headers_mut().insert("upgrade", "echo".parse().unwrap());
@@ -111,11 +117,11 @@ async fn a_tunnel_carries_bytes_both_ways_until_both_sides_have_ended() {
 
 #[tokio::test]
 async fn a_tunnel_that_is_not_opened_gives_nothing_and_the_connection_goes_on() {
-    let kept: Rc<RefCell<Option<Tunnel>>> = Rc::default();
+    let kept: Rc<RefCell<Option<Incoming>>> = Rc::default();
     let given = Rc::clone(&kept);
     let answer = move |incoming: Incoming| {
-        if let Some(tunnel) = incoming.tunnel() {
-            *given.borrow_mut() = Some(tunnel);
+        if incoming.offers_tunnel() {
+            *given.borrow_mut() = Some(incoming.into_tunnel());
         }
         Response::new(Empty::<Bytes>::new())
     };
