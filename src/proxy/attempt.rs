@@ -260,8 +260,8 @@ pub(super) fn can_repeat(upload: Option<&mut Upload<Incoming>>, means: &Means<'_
     })
 }
 
-/// Sends over one connection. The time for the response runs from now if `fresh`, else from when the
-/// request came, while the client is not the one that is waited for.
+/// Sends over one connection. The time for the response runs from now if `fresh`, else from when
+/// the request came, while the client is not the one that is waited for.
 pub(super) async fn send(
     connection: Box<Connection>,
     endpoint: &Rc<LocalEndpoint>,

@@ -401,7 +401,7 @@ async fn a_connection_whose_endpoint_reads_nothing_is_closed_at_last() {
         let settings = frame(SETTINGS, 0, 0, &[0, 4, 0x7f, 0xff, 0xff, 0xff]);
         let window = frame(WINDOW_UPDATE, 0, 0, &[0x7f, 0, 0, 0]);
         connection.send([settings, window].concat()).await;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
     .await;
     let app = app(&origin, "timeouts: { backendRequest: 200ms }").await;
