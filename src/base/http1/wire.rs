@@ -189,9 +189,10 @@ impl Wire {
         self.is_unread()
     }
 
-    /// Whether the client has ended its sending side.
-    pub fn is_ended(&self) -> bool {
-        self.state.borrow().ended
+    /// Whether the client has ended its sending side and nothing is left of what it sent.
+    pub fn is_over(&self) -> bool {
+        let state = self.state.borrow();
+        state.ended && state.received.is_empty()
     }
 
     /// Sees what the client does while its request is served. What it sends ahead is taken within a
