@@ -204,7 +204,8 @@ impl Certificates {
     }
 
     /// The certificate for a name: one that has it, one with a wildcard in place of its first label
-    /// (RFC 6125 section 6.4.3), the first; each only if the client knows how to verify it.
+    /// (RFC 6125 section 6.4.3), the first; each only if the client knows how to verify it. If it
+    /// knows that of none, the first: the handshake then fails for this reason and no other.
     fn choose(&self, name: Option<&str>, known: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         let (exact, wildcard) = self.named(name);
         exact
@@ -212,6 +213,7 @@ impl Certificates {
             .chain(wildcard)
             .chain(&self.all)
             .find(|key| key.key.choose_scheme(known).is_some())
+            .or(self.all.first())
             .map(Arc::clone)
     }
 
@@ -300,7 +302,8 @@ mod tests {
         assert_eq!(chosen(Some("shop.test")), 0);
         assert_eq!(chosen(Some("nobody.test")), 0);
         assert_eq!(chosen(None), 0);
-        assert!(certificates.choose(None, &[SignatureScheme::ED25519]).is_none());
+        let nobody = certificates.choose(Some("a.shop.test"), &[SignatureScheme::ED25519]);
+        assert!(Arc::ptr_eq(&nobody.unwrap(), &loaded[0].key));
     }
 
     #[test]

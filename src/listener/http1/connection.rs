@@ -263,7 +263,7 @@ impl Exchange<'_> {
                 }
                 return After::Drop;
             }
-            Ok(()) if framing == Framing::Raw => return self.end_tunnel(responder).await,
+            Ok(()) if framing == Framing::Raw => return Box::pin(self.end_tunnel(responder)).await,
             Ok(()) => {}
         }
         let whole = self.wire.finish();

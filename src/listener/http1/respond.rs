@@ -36,7 +36,7 @@ pub(super) struct Responder<'w, B> {
     wire: &'w Wire,
     body: Option<B>,
     /// A tunnel's, after its end: as long as it is there, the other direction goes on.
-    held: Option<B>,
+    held: Option<Box<B>>,
     framing: Framing,
     /// What the client did not take at once, up to `data`.
     unsent: Bytes,
@@ -292,7 +292,10 @@ where
 
     /// The body is at its end.
     fn end(&mut self, memory: &mut Vec<u8>, trailers: Option<HeaderMap>) {
-        self.held = self.body.take().filter(|_| self.framing == Framing::Raw);
+        if self.framing == Framing::Raw {
+            self.held = self.body.take().map(Box::new);
+        }
+        self.body = None;
         match self.framing {
             Framing::Chunked if self.data.is_empty() => {
                 memory.extend_from_slice(&write_last_chunk(trailers));

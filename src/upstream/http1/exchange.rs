@@ -56,7 +56,8 @@ pub struct Receiving<S> {
     decoder: Decoder,
     keep_alive: bool,
     /// What is left of the request, when the response came before its end.
-    upload: Option<Upload<S>>,
+    /// In a box, because mostly there is nothing left.
+    upload: Option<Box<Upload<S>>>,
     /// In place of all that: what the endpoint sends in the protocol that was switched to.
     switched: Option<Box<Switched>>,
 }
@@ -153,13 +154,15 @@ impl<'u, S: Source + 'static> Sending<'u, S> {
         keep_alive: bool,
         endpoint: &Rc<LocalEndpoint>,
     ) -> (response::Parts, Receiving<S>) {
-        let upload = self.upload.take().filter(|upload| !upload.is_sent());
+        let unsent = self.upload.as_ref().is_some_and(|upload| !upload.is_sent());
+        let upload = if unsent && !self.broken { self.upload.take().map(Box::new) } else { None };
+        *self.upload = None;
         let mut receiving = Receiving {
             connection: self.connection.take(),
             endpoint: Rc::clone(endpoint),
             decoder,
             keep_alive: keep_alive && !self.broken,
-            upload: upload.filter(|_| !self.broken),
+            upload,
             switched: None,
         };
         receiving.finish_if_done();
