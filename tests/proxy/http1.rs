@@ -141,6 +141,28 @@ async fn a_client_whose_connection_breaks_ends_its_request() {
 }
 
 #[tokio::test]
+async fn a_client_whose_connection_breaks_inside_its_body_ends_its_response() {
+    let origin = Origin::start(async move |mut connection| {
+        if connection.head().await.is_ok() {
+            // Before the request is complete, and not to its end.
+            let begun = "transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n";
+            connection.send(format!("HTTP/1.1 200 OK\r\n{begun}")).await;
+            std::future::pending::<()>().await;
+        }
+    })
+    .await;
+    let app = App::start(&all_to(&[origin.address], "")).await;
+    let mut client = app.connect().await;
+    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 90\r\n\r\nabc").await;
+    client.head().await.unwrap();
+    assert_eq!(client.chunk().await.unwrap().unwrap(), b"hi");
+    socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(client);
+    app.metric_is("serin_errors_total", &[("cause", "client_left")], 1.0).await;
+    app.metric_is("serin_requests_in_flight", &[], 0.0).await;
+}
+
+#[tokio::test]
 async fn a_connection_has_as_many_requests_as_it_may() {
     let origin = Origin::named("a").await;
     let limits = "limits: { requestsPerConnection: 3 }";

@@ -71,6 +71,8 @@ struct State {
     broken: bool,
     /// Whether the client has ended its sending side.
     ended: bool,
+    /// Whether the connection broke inside a body.
+    lost: bool,
     /// Informational responses that are to be written.
     early: BytesMut,
 }
@@ -116,6 +118,7 @@ impl Wire {
             decoder: Decoder::Done,
             broken: false,
             ended: false,
+            lost: false,
             early: BytesMut::new(),
         };
         Rc::new(Self {
@@ -201,6 +204,9 @@ impl Wire {
         let mut state = self.state.borrow_mut();
         // The end of the sending side is no more than that in a tunnel.
         let tunnel = matches!(self.tunnel.get(), Offer::Taken | Offer::Over);
+        if state.lost {
+            return Client::Gone;
+        }
         if state.decoder != Decoder::Done || tunnel {
             return Client::There;
         }
@@ -335,6 +341,7 @@ impl State {
             let read = ready!(self.poll_fill_body(cx));
             if !matches!(read, Ok(1..)) {
                 self.broken = true;
+                self.lost = read.is_err();
                 let error = read.err().unwrap_or(io::ErrorKind::UnexpectedEof.into());
                 return Poll::Ready(Some(Err(error.into())));
             }
