@@ -285,7 +285,7 @@ fn within<T>(limit: Duration, run: impl FnOnce() -> T) -> T {
     let started = Instant::now();
     let before = processor_time();
     let result = run();
-    let took = before.zip(processor_time()).map(|(before, after)| after - before);
+    let took = before.zip(processor_time()).map(|(before, after)| after.saturating_sub(before));
     let took = took.unwrap_or_else(|| started.elapsed());
     assert!(took < limit, "it took {took:?}");
     result

@@ -357,7 +357,7 @@ mod tests {
                     continue;
                 }
                 let mut answer = Vec::new();
-                while answer.iter().filter(|byte| **byte == 7).count() < length {
+                while memchr::memchr_iter(7, &answer).count() < length {
                     assert!(client.read_buf(&mut answer).await.unwrap() > 0);
                 }
                 tokio::time::sleep(keep_alive / 8).await;
