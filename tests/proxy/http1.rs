@@ -151,15 +151,23 @@ async fn a_client_whose_connection_breaks_inside_its_body_ends_its_response() {
         }
     })
     .await;
-    let app = App::start(&all_to(&[origin.address], "")).await;
-    let mut client = app.connect().await;
-    client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 90\r\n\r\nabc").await;
-    client.head().await.unwrap();
-    assert_eq!(client.chunk().await.unwrap().unwrap(), b"hi");
-    socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
-    drop(client);
-    app.metric_is("serin_errors_total", &[("cause", "client_left")], 1.0).await;
-    app.metric_is("serin_requests_in_flight", &[], 0.0).await;
+    // With `abortOnClose` the end of its sending side is enough.
+    for (settings, breaks) in [("", true), ("abortOnClose: true", false)] {
+        let app = App::start(&listening(settings, origin.address)).await;
+        let mut client = app.connect().await;
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 90\r\n\r\nabc").await;
+        client.head().await.unwrap();
+        assert_eq!(client.chunk().await.unwrap().unwrap(), b"hi");
+        if breaks {
+            socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(client);
+        } else {
+            client.stream.shutdown().await.unwrap();
+            assert!(client.rest().await.is_empty());
+        }
+        app.metric_is("serin_errors_total", &[("cause", "client_left")], 1.0).await;
+        app.metric_is("serin_requests_in_flight", &[], 0.0).await;
+    }
 }
 
 #[tokio::test]

@@ -207,7 +207,7 @@ impl Wire {
         if state.lost {
             return Client::Gone;
         }
-        if state.decoder != Decoder::Done || tunnel {
+        if tunnel || (state.decoder != Decoder::Done && !state.ended) {
             return Client::There;
         }
         while !state.ended && state.received.len() < AHEAD_BYTES_MAX {
