@@ -3,6 +3,7 @@
 use super::root::Config;
 use super::tree::Document;
 use crate::base::problem::{Location, Problems, Spanned};
+use crate::listener::ListenerConfig;
 use crate::proxy::attempt::{BudgetConfig, RetryOn};
 use crate::upstream::pool::PoolConfig;
 use crate::upstream::transport::Protocol;
@@ -44,6 +45,7 @@ pub fn check(document: &Document, config: &Config, problems: &mut Problems) {
             problems.error(via.at, "`via` is no header value");
         }
     }
+    config.listeners.iter().for_each(|listener| limits(listener, problems));
     let announcing = config.listeners.iter().filter(|one| {
         one.proxy_protocol.as_ref().is_some_and(|settings| settings.trusted.is_empty())
     });
@@ -78,6 +80,23 @@ pub fn check(document: &Document, config: &Config, problems: &mut Problems) {
             problems.error(retry.at, "the budget for retries is at most 100 percent");
         } else if (budget.percent, budget.min) != (default.percent, default.min) {
             problems.warning(retry.at, "`budget` has no effect in this version yet");
+        }
+    }
+}
+
+/// Notes limits that let nothing through: 0 is no limit only where it says so.
+fn limits(listener: &ListenerConfig, problems: &mut Problems) {
+    let limits = &listener.limits;
+    let refused = "every request is refused";
+    for (name, zero, meaning) in [
+        ("headerBytes", limits.header_bytes.0 == 0, refused),
+        ("headers", limits.headers == 0, refused),
+        ("uriBytes", limits.uri_bytes.0 == 0, refused),
+        ("streams", limits.streams == 0, "every HTTP/2 request waits for ever"),
+        ("streamResets", limits.stream_resets == 0, "no client may give up an HTTP/2 request"),
+    ] {
+        if zero {
+            problems.error(listener.name.at, format!("with 0 for `limits.{name}` {meaning}"));
         }
     }
 }

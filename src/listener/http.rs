@@ -151,7 +151,10 @@ where
         }
         if order == Some(Order::Finish) {
             finish(connection.as_mut());
-            return connection.as_mut().poll(cx);
+            let polled = connection.as_mut().poll(cx);
+            if polled.is_ready() {
+                return polled;
+            }
         }
         while Pin::new(&mut idle).poll(cx).is_ready() {
             if !known.take_moved() && !known.is_busy() {
@@ -207,7 +210,7 @@ mod tests {
     use crate::base::drain;
     use crate::base::incoming::Incoming;
     use crate::listener::ListenerShard;
-    use crate::listener::connections::Connections;
+    use crate::listener::connections::{Connection, Connections};
     use crate::listener::limits::Limits;
     use crate::telemetry::metrics::Metrics;
     use crate::telemetry::shard::WorkerIndex;
@@ -234,20 +237,22 @@ mod tests {
         connections: &Rc<Connections>,
         limits: Limits,
         length: usize,
-    ) -> JoinHandle<()> {
+    ) -> (Rc<Connection>, JoinHandle<()>) {
         let (_drain, draining) = drain::pair();
         let entry = connections.open(draining);
+        let known = Rc::clone(&entry.connection);
         let timers = connections.timers(&limits);
         let service = tower::service_fn(move |_: Request<Incoming>| {
             let body = Full::new(Bytes::from(vec![7; length]));
             std::future::ready(Ok::<_, Infallible>(Response::new(body)))
         });
-        spawn_local(async move {
+        let serving = spawn_local(async move {
             let panics = Panics { metrics: Arc::new(Metrics::new(1)), worker: WorkerIndex(0) };
             let shard = ListenerShard::default();
             let terms = Terms { limits: &limits, timers: &timers, shard: &shard, panics: &panics };
             serve(stream, None, |_| service, &entry, terms).await;
-        })
+        });
+        (known, serving)
     }
 
     /// What a client gets whose second request has come when its connection is told something.
@@ -256,7 +261,7 @@ mod tests {
         let mut client = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
         let (stream, _) = socket.accept().await.unwrap();
         let connections = Rc::new(Connections::default());
-        let serving = serving(stream, &connections, Limits::default(), 0);
+        let (_, serving) = serving(stream, &connections, Limits::default(), 0);
         client.write_all(REQUEST).await.unwrap();
         let mut answer = [0; 1024];
         assert!(client.read(&mut answer).await.unwrap() > 0);
@@ -279,9 +284,8 @@ mod tests {
         assert!(answer.contains("connection: close"), "{answer:?}");
     }
 
-    /// How much a client gets that reads a piece in each pause, or nothing until it was given up.
-    async fn read_slowly(write: Duration, pause: Option<Duration>) -> usize {
-        const PIECE: usize = 32 * 1024;
+    /// A client with small socket buffers on both sides that has asked, and what serves it.
+    async fn narrow(limits: Limits, length: usize) -> (TcpStream, Rc<Connection>, JoinHandle<()>) {
         let listener = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         listener.set_send_buffer_size(16 * 1024).unwrap();
         listener.set_nonblocking(true).unwrap();
@@ -292,9 +296,16 @@ mod tests {
         client.set_recv_buffer_size(16 * 1024).unwrap();
         let mut client = client.connect(listener.local_addr().unwrap()).await.unwrap();
         let (stream, _) = listener.accept().await.unwrap();
-        let limits = Limits { write, ..Limits::default() };
-        let mut serving = serving(stream, &Rc::default(), limits, LENGTH);
+        let (known, serving) = serving(stream, &Rc::default(), limits, length);
         client.write_all(REQUEST).await.unwrap();
+        (client, known, serving)
+    }
+
+    /// How much a client gets that reads a piece in each pause, or nothing until it was given up.
+    async fn read_slowly(write: Duration, pause: Option<Duration>) -> usize {
+        const PIECE: usize = 32 * 1024;
+        let limits = Limits { write, ..Limits::default() };
+        let (mut client, _, mut serving) = narrow(limits, LENGTH).await;
         if pause.is_none() {
             (&mut serving).await.unwrap();
         }
@@ -325,5 +336,36 @@ mod tests {
         let started = Instant::now();
         assert!(LocalSet::new().run_until(read_slowly(write, None)).await < LENGTH);
         assert!(started.elapsed() >= write && started.elapsed() < 10 * write);
+    }
+
+    #[tokio::test]
+    async fn the_pause_between_requests_begins_when_the_client_has_its_response() {
+        /// Less than what a client that reads makes room for at once.
+        const STEP: usize = 8 * 1024;
+        let work = async {
+            let keep_alive = Duration::from_millis(400);
+            let limits = Limits { keep_alive, ..Limits::default() };
+            for length in (1..).map(|steps| steps * STEP) {
+                let (mut client, known, _serving) = narrow(limits, length).await;
+                // Nothing else happens on this thread, where the last reading of the clock counts.
+                tokio::time::sleep(keep_alive / 20).await;
+                if !known.flow.is_blocked() {
+                    continue;
+                }
+                tokio::time::sleep(2 * keep_alive).await;
+                if !known.flow.is_blocked() {
+                    continue;
+                }
+                let mut answer = Vec::new();
+                while memchr::memchr_iter(7, &answer).count() < length {
+                    assert!(client.read_buf(&mut answer).await.unwrap() > 0);
+                }
+                tokio::time::sleep(keep_alive / 8).await;
+                client.write_all(REQUEST).await.unwrap();
+                assert!(client.read(&mut [0; 1024]).await.unwrap() > 0, "closed too early");
+                break;
+            }
+        };
+        LocalSet::new().run_until(work).await;
     }
 }

@@ -13,6 +13,7 @@ pub struct ListenerLimitsConfig {
     /// The largest request head, the request line included; 431 beyond.
     pub header_bytes: units::ByteSize,
     /// The most header fields of a request; 431 beyond.
+    #[schemars(range(min = 1))]
     pub headers: u16,
     /// The longest target of a request; 414 beyond. At most 65,534 bytes, whatever is given.
     pub uri_bytes: units::ByteSize,

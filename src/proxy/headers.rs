@@ -190,9 +190,9 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
         .get_all(CONNECTION)
         .iter()
         .filter(|value| !matches!(value.as_bytes(), b"keep-alive" | b"close"))
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .filter_map(|name| name.trim().parse().ok())
+        // One that is no name must not keep the others: a value may have any bytes above ASCII.
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
         // Without its host a request would mean something else.
         .filter(|name| name != HOST)
         .collect()
@@ -212,7 +212,7 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
 mod tests {
     use super::{prepare_request, remove_hop_by_hop};
     use crate::proxy::downstream::{Downstream, Forwarding};
-    use http::{HeaderMap, HeaderName, Request};
+    use http::{HeaderMap, HeaderName, HeaderValue, Request};
     use std::sync::Arc;
 
     fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
@@ -259,6 +259,14 @@ mod tests {
         let mut left: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["host", "x-kept"]);
+    }
+
+    #[test]
+    fn what_is_no_name_does_not_hide_those_that_connection_names() {
+        let mut fields = headers(&[("x-secret", "1")]);
+        fields.append("connection", HeaderValue::from_bytes(b"\xe4, x-secret").unwrap());
+        remove_hop_by_hop(&mut fields);
+        assert!(fields.is_empty(), "{fields:?}");
     }
 
     #[test]

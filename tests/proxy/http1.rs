@@ -103,17 +103,27 @@ async fn a_connection_on_which_nothing_is_sent_is_closed_without_a_word() {
 }
 
 #[tokio::test]
-async fn a_client_that_ends_its_sending_side_still_gets_its_answer() {
-    let (origin, go) = waiting().await;
-    let app = App::start(&all_to(&[origin.address], "")).await;
-    let mut client = app.connect().await;
-    client.send("GET /one HTTP/1.1\r\nhost: a\r\n\r\nGET /two HTTP/1.1\r\nhost: a\r\n\r\n").await;
-    client.stream.shutdown().await.unwrap();
-    eventually("the request arrives", async || origin.requests() == 1).await;
-    go.notify_one();
-    assert_eq!(client.response().await.unwrap().text(), "/one");
-    client.closed().await;
-    app.metric_is("serin_requests_total", &[("code", "200")], 1.0).await;
+async fn a_client_that_ends_its_sending_side_still_gets_its_answers() {
+    for unfinished in ["", "GET /three HT"] {
+        let (origin, go) = waiting().await;
+        let app = App::start(&all_to(&[origin.address], "")).await;
+        let mut client = app.connect().await;
+        let both = ["/one", "/two"].map(|path| format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n"));
+        client.send(both.concat() + unfinished).await;
+        client.stream.shutdown().await.unwrap();
+        for (number, path) in (1..).zip(["/one", "/two"]) {
+            eventually("the request arrives", async || origin.requests() == number).await;
+            // Lets the proxy see the end of what the client sends.
+            app.metric_is("serin_requests_in_flight", &[], 1.0).await;
+            go.notify_one();
+            let response = client.response().await.unwrap();
+            assert_eq!(response.text(), path);
+            let last = number == 2 && unfinished.is_empty();
+            assert_eq!(response.head.get("connection"), last.then_some("close"), "{path}");
+        }
+        client.closed().await;
+        app.metric_is("serin_requests_total", &[("code", "200")], 2.0).await;
+    }
 }
 
 #[tokio::test]
@@ -128,6 +138,36 @@ async fn a_client_whose_connection_breaks_ends_its_request() {
     app.metric_is("serin_requests_total", &[("code", "499")], 1.0).await;
     app.metric_is("serin_errors_total", &[("cause", "client_left")], 1.0).await;
     app.metric_is("serin_requests_in_flight", &[], 0.0).await;
+}
+
+#[tokio::test]
+async fn a_client_whose_connection_breaks_inside_its_body_ends_its_response() {
+    let origin = Origin::start(async move |mut connection| {
+        if connection.head().await.is_ok() {
+            // Before the request is complete, and not to its end.
+            let begun = "transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n";
+            connection.send(format!("HTTP/1.1 200 OK\r\n{begun}")).await;
+            std::future::pending::<()>().await;
+        }
+    })
+    .await;
+    // With `abortOnClose` the end of its sending side is enough.
+    for (settings, breaks) in [("", true), ("abortOnClose: true", false)] {
+        let app = App::start(&listening(settings, origin.address)).await;
+        let mut client = app.connect().await;
+        client.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 90\r\n\r\nabc").await;
+        client.head().await.unwrap();
+        assert_eq!(client.chunk().await.unwrap().unwrap(), b"hi");
+        if breaks {
+            socket2::SockRef::from(&client.stream).set_linger(Some(Duration::ZERO)).unwrap();
+            drop(client);
+        } else {
+            client.stream.shutdown().await.unwrap();
+            assert!(client.rest().await.is_empty());
+        }
+        app.metric_is("serin_errors_total", &[("cause", "client_left")], 1.0).await;
+        app.metric_is("serin_requests_in_flight", &[], 0.0).await;
+    }
 }
 
 #[tokio::test]

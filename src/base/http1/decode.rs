@@ -9,6 +9,11 @@ use http_body::Frame;
 const SIZE_LINE_BYTES_MAX: usize = 256;
 /// The most digits of a chunk's size.
 const SIZE_DIGITS_MAX: usize = 16;
+/// Up to how much of small chunks is taken together: each for itself would cost whoever passes them
+/// on a system call.
+const GATHER_BYTES_MAX: usize = 16 * 1024;
+/// Chunks of this size are passed on as they came.
+const SMALL_BYTES_MAX: usize = 1024;
 /// The largest trailer section.
 const TRAILERS_BYTES_MAX: usize = 8 * 1024;
 /// The most trailer fields.
@@ -109,7 +114,7 @@ impl Chunk {
                     if *left == 0 {
                         *self = Self::End;
                     }
-                    return Ok(Step::Frame(Frame::data(data)));
+                    return Ok(Step::Frame(Frame::data(self.gather(data, received))));
                 }
                 Self::End => match received.get(..2) {
                     None => return Ok(Step::More),
@@ -130,6 +135,29 @@ impl Chunk {
     }
 }
 
+impl Chunk {
+    /// Adds what is there of the next chunks to the data of one, if they are small. What is wrong
+    /// with them, or their end, is left for the next taking.
+    fn gather(&mut self, data: Bytes, received: &mut BytesMut) -> Bytes {
+        let mut gathered = BytesMut::new();
+        while *self == Self::End && gathered.len() < GATHER_BYTES_MAX {
+            let Some(line) = received.strip_prefix(b"\r\n") else { break };
+            let Ok(Some((size @ 1.., length))) = parse_size(line) else { break };
+            if data.len() > SMALL_BYTES_MAX || size > SMALL_BYTES_MAX as u64 {
+                break;
+            }
+            let _ = received.split_to(2 + length);
+            let mut left = size;
+            if gathered.is_empty() {
+                gathered.extend_from_slice(&data);
+            }
+            gathered.extend_from_slice(&take_data(received, &mut left).unwrap_or_default());
+            *self = if left == 0 { Self::End } else { Self::Data(left) };
+        }
+        if gathered.is_empty() { data } else { gathered.freeze() }
+    }
+}
+
 fn take_data(received: &mut BytesMut, left: &mut u64) -> Option<Bytes> {
     if received.is_empty() {
         return None;
@@ -141,6 +169,13 @@ fn take_data(received: &mut BytesMut, left: &mut u64) -> Option<Bytes> {
 
 /// A chunk's size; nothing if its line is not all there.
 fn take_size(received: &mut BytesMut) -> Result<Option<u64>, Invalid> {
+    let Some((size, length)) = parse_size(received)? else { return Ok(None) };
+    let _ = received.split_to(length);
+    Ok(Some(size))
+}
+
+/// A chunk's size, and the length of its line; nothing if that is not all there.
+fn parse_size(received: &[u8]) -> Result<Option<(u64, usize)>, Invalid> {
     let wrong = Invalid("a chunk's size is malformed");
     let line = received.get(..received.len().min(SIZE_LINE_BYTES_MAX)).unwrap_or_default();
     let Some(end) = memchr::memchr(b'\n', line) else {
@@ -153,8 +188,7 @@ fn take_size(received: &mut BytesMut) -> Result<Option<u64>, Invalid> {
         return Err(wrong);
     }
     let size = std::str::from_utf8(size).ok().and_then(|size| u64::from_str_radix(size, 16).ok());
-    let _ = received.split_to(end + 1);
-    size.map(Some).ok_or(wrong)
+    size.map(|size| Some((size, end + 1))).ok_or(wrong)
 }
 
 /// Whether it is nothing, or semicolon, name and visible text (RFC 9112 section 7.1.1): others have
@@ -266,6 +300,33 @@ mod tests {
         }
         assert_eq!(chunks(&format!("3;{}\r\nabc\r\n0\r\n\r\n", "x".repeat(300))), None);
         assert_eq!(chunks(&format!("0\r\na: {}\r\n\r\n", "x".repeat(9_000))), None);
+    }
+
+    #[test]
+    fn small_chunks_are_passed_on_together_and_large_ones_as_they_came() {
+        let sizes = |text: String| {
+            let (mut decoder, mut received) = (Decoder::chunked(), BytesMut::from(&text[..]));
+            let mut sizes = Vec::new();
+            while let Some(frame) = decoder.take(&mut received).unwrap() {
+                sizes.push(frame.into_data().unwrap().len());
+            }
+            sizes
+        };
+        assert_eq!(sizes("1\r\na\r\n".repeat(1000) + "0\r\n\r\n"), [1000]);
+        assert_eq!(sizes("1\r\na\r\n".repeat(3) + "5\r\nbc"), [5]);
+        assert_eq!(sizes("1\r\na\r\n".repeat(3) + "5\r\n"), [3]);
+        assert_eq!(sizes("400\r\n".to_owned() + &"x".repeat(1024) + "\r\n1\r\na\r\n"), [1025]);
+        let large = format!("401\r\n{}\r\n", "x".repeat(1025));
+        assert_eq!(sizes(large.repeat(2) + "1\r\na\r\n"), [1025, 1025, 1]);
+        let small = format!("400\r\n{}\r\n", "x".repeat(1024));
+        assert_eq!(sizes(small.repeat(20)), [16 * 1024, 4 * 1024]);
+        // What is wrong is told after what came before it.
+        let mut received = BytesMut::from("1\r\na\r\n1\r\nb\r\nx");
+        let mut decoder = Decoder::chunked();
+        received.extend_from_slice(b"\r\n");
+        let first = decoder.take(&mut received).unwrap().unwrap().into_data().unwrap();
+        assert_eq!(first, &b"ab"[..]);
+        assert!(decoder.take(&mut received).is_err());
     }
 
     #[test]

@@ -71,6 +71,8 @@ struct State {
     broken: bool,
     /// Whether the client has ended its sending side.
     ended: bool,
+    /// Whether the connection broke inside a body.
+    lost: bool,
     /// Informational responses that are to be written.
     early: BytesMut,
 }
@@ -116,6 +118,7 @@ impl Wire {
             decoder: Decoder::Done,
             broken: false,
             ended: false,
+            lost: false,
             early: BytesMut::new(),
         };
         Rc::new(Self {
@@ -189,9 +192,10 @@ impl Wire {
         self.is_unread()
     }
 
-    /// Whether the client has ended its sending side.
-    pub fn is_ended(&self) -> bool {
-        self.state.borrow().ended
+    /// Whether the client has ended its sending side and nothing is left of what it sent.
+    pub fn is_over(&self) -> bool {
+        let state = self.state.borrow();
+        state.ended && state.received.is_empty()
     }
 
     /// Sees what the client does while its request is served. What it sends ahead is taken within a
@@ -200,7 +204,10 @@ impl Wire {
         let mut state = self.state.borrow_mut();
         // The end of the sending side is no more than that in a tunnel.
         let tunnel = matches!(self.tunnel.get(), Offer::Taken | Offer::Over);
-        if state.decoder != Decoder::Done || tunnel {
+        if state.lost {
+            return Client::Gone;
+        }
+        if tunnel || (state.decoder != Decoder::Done && !state.ended) {
             return Client::There;
         }
         while !state.ended && state.received.len() < AHEAD_BYTES_MAX {
@@ -334,6 +341,7 @@ impl State {
             let read = ready!(self.poll_fill_body(cx));
             if !matches!(read, Ok(1..)) {
                 self.broken = true;
+                self.lost = read.is_err();
                 let error = read.err().unwrap_or(io::ErrorKind::UnexpectedEof.into());
                 return Poll::Ready(Some(Err(error.into())));
             }

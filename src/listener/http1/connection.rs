@@ -231,7 +231,7 @@ impl Exchange<'_> {
             && !self.known.is_finishing()
             && !matches!(framing, Framing::UntilClose | Framing::Raw)
             && !closes(parts.headers.get(CONNECTION))
-            && !self.wire.is_ended()
+            && !self.wire.is_over()
             && !(expects && self.wire.is_unread())
             && !self.wire.is_abandoned();
         let persistence = match (keep, version) {
@@ -332,8 +332,21 @@ impl Exchange<'_> {
     /// The service's side of a tunnel has ended: the client is told, and may send on to the end of
     /// its own.
     async fn end_tunnel<B>(&self, responder: Responder<'_, B>) -> After {
-        let shut = poll_fn(|cx| self.wire.poll_shutdown(cx)).await;
-        if shut.is_ok() {
+        // A client that takes nothing does not take the end either, which TLS has to write.
+        let mut deadline = self.terms.timers.write.begin(clock::now());
+        let shut = poll_fn(|cx| {
+            self.known.wake(cx.waker());
+            if self.known.is_cut() {
+                return Poll::Ready(false);
+            }
+            match self.wire.poll_shutdown(cx) {
+                Poll::Ready(shut) => Poll::Ready(shut.is_ok()),
+                Poll::Pending => Pin::new(&mut deadline).poll(cx).map(|()| false),
+            }
+        })
+        .await;
+        drop(deadline);
+        if shut {
             poll_fn(|cx| {
                 self.known.wake(cx.waker());
                 if self.known.is_cut() {

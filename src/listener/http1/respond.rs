@@ -362,7 +362,7 @@ where
         }
         match self.wire.poll_write(cx, parts.get(..used).unwrap_or_default()) {
             Poll::Ready(Ok(written @ 1..)) => {
-                self.deadline = None;
+                self.moved();
                 Poll::Ready(Ok(written))
             }
             Poll::Ready(_) => Poll::Ready(Err(Broken)),
@@ -373,10 +373,18 @@ where
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         match self.wire.poll_flush(cx) {
             Poll::Ready(flushed) => {
-                self.deadline = None;
+                self.moved();
                 Poll::Ready(flushed.map_err(|_| Broken))
             }
             Poll::Pending => self.poll_patience(cx).map(Err),
+        }
+    }
+
+    /// The client has taken something.
+    fn moved(&mut self) {
+        if self.deadline.take().is_some() {
+            // What begins now must not seem to have begun when it stopped taking.
+            clock::now();
         }
     }
 

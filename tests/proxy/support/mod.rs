@@ -18,7 +18,9 @@ pub(crate) use origin::{Connection, Origin};
 pub(crate) use upgraded::{ASKING, Upgraded, Version, ask, connect, head};
 pub(crate) use wire::{Body, Broken, Client, Head, Response, Wire};
 
+use socket2::{Domain, Socket, Type};
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// How long anything may take that is expected to happen.
@@ -86,8 +88,15 @@ pub(crate) fn pool_with(address: SocketAddr, settings: &str, route: &str) -> Str
     )
 }
 
-/// An address that nobody listens on: just given up by us.
+/// An address that nobody listens on, and that nobody else is given: only who asks for it by its
+/// port can listen there.
 pub(crate) fn nobody() -> SocketAddr {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.local_addr().unwrap()
+    /// Bound until the end, for a port that is given up is somebody else's soon.
+    static HELD: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    HELD.lock().unwrap().push(socket);
+    address
 }
