@@ -167,7 +167,7 @@ pub struct Means<'a> {
 }
 
 /// A response: its head, and its body that is still on the way.
-pub type Answer = (response::Parts, Receiving<Incoming>);
+pub type Answer = (response::Parts, Receiving);
 
 /// Counts an attempt when it is over, as cancelled if its future was dropped.
 struct Counted<'a> {

@@ -175,8 +175,10 @@ fn relay(
     // What is switched to another protocol is no exchange any more, and has no end.
     let end = sent.end.filter(|_| upgrade.is_none());
     prepare_response(&mut parts, downstream, upgrade.as_deref());
+    let both = upgrade.is_some() || receiving.is_sending();
     let mut body = Body::stream(receiving, route.timeouts.idle);
-    if let (Some(_), Some(progress)) = (&upgrade, &sent.progress) {
+    if let Some(progress) = sent.progress.as_ref().filter(|_| both) {
+        // Nothing is idle as long as something moves in either direction.
         body = body.beside(Rc::clone(progress));
     }
     let cause = end.map(End::of_response).map(|End { timer, cause }| {

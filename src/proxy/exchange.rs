@@ -8,7 +8,6 @@ use super::worker::Proxy;
 use crate::base::body::{BodyError, Owned, Owner, Progress};
 use crate::base::bounds::Exceeded;
 use crate::base::clock;
-use crate::base::incoming::Incoming;
 use crate::telemetry::metrics::{CAUSES_MAX, Metric, Metrics, Sink, Source};
 use crate::telemetry::series::{NO_STATUS, RouteShard};
 use crate::telemetry::shard::Counter;
@@ -130,7 +129,7 @@ impl Drop for Exchange {
 }
 
 /// The body of every response: an endpoint's or our own.
-pub type ResponseBody = Owned<Receiving<Incoming>, Ending>;
+pub type ResponseBody = Owned<Receiving, Ending>;
 
 /// What a response keeps until its last byte: its exchange, and its place at an endpoint if it has
 /// one.

@@ -1,12 +1,13 @@
-//! What the client sends after a change of protocol, sent by a task beside what the endpoint sends.
+//! What the client sends while the endpoint does, sent by a task of its own.
 //!
 //! Were it sent when the client takes what the endpoint sends, two that both send before they read
-//! would wait for each other forever.
+//! would wait for each other forever. Most requests are sent before their response begins, and need
+//! no such task.
 
 use crate::base::body::BodyError;
 use std::panic::resume_unwind;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::task::JoinHandle;
 
 /// A task that sends; it is ended with its owner.
@@ -19,16 +20,24 @@ impl Aside {
         Self(Some(tokio::task::spawn_local(sending)))
     }
 
-    /// Looks whether it failed; what waits is told when it does.
-    pub(super) fn check(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
-        let Some(task) = &mut self.0 else { return Ok(()) };
-        let Poll::Ready(sent) = Pin::new(task).poll(cx) else { return Ok(()) };
+    /// Waits until all is sent, or says once why it can not be.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        let Some(task) = &mut self.0 else { return Poll::Ready(Ok(())) };
+        let sent = ready!(Pin::new(task).poll(cx));
         self.0 = None;
-        match sent {
+        Poll::Ready(match sent {
             Ok(sent) => sent,
             // A bug: to be counted where the other bugs of this connection are.
             Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
             Err(_) => Ok(()),
+        })
+    }
+
+    /// Looks whether it failed; what waits is told when it does.
+    pub(super) fn check(&mut self, cx: &mut Context<'_>) -> Result<(), BodyError> {
+        match self.poll(cx) {
+            Poll::Ready(sent) => sent,
+            Poll::Pending => Ok(()),
         }
     }
 }

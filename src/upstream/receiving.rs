@@ -1,7 +1,6 @@
 //! The body of an endpoint's response as it comes, whichever version of HTTP carries it.
 
 use super::{http1, http2};
-use crate::base::body::Source;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
@@ -10,11 +9,11 @@ use std::task::{Context, Poll};
 /// What an endpoint is sending.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "most come over HTTP/1.1 and need no box")]
-pub enum Receiving<S> {
+pub enum Receiving {
     /// Over a connection of its own.
-    Http1(http1::Receiving<S>),
+    Http1(http1::Receiving),
     /// Over a stream; in a box, because most are not.
-    Http2(Box<http2::Receiving<S>>),
+    Http2(Box<http2::Receiving>),
 }
 
 /// Why a response broke off.
@@ -28,7 +27,17 @@ pub enum ReceiveError {
     Http2(#[from] http2::SwitchedError),
 }
 
-impl<S: Source> Body for Receiving<S> {
+impl Receiving {
+    /// Whether the request is still being sent.
+    pub fn is_sending(&self) -> bool {
+        match self {
+            Self::Http1(body) => body.is_sending(),
+            Self::Http2(body) => body.is_sending(),
+        }
+    }
+}
+
+impl Body for Receiving {
     type Data = Bytes;
     type Error = ReceiveError;
 

@@ -14,6 +14,7 @@ mod bounds;
 mod cohorts;
 mod connections;
 mod drain;
+mod duplex;
 mod events;
 mod explain;
 mod failures;

@@ -1,5 +1,6 @@
 //! One request and its response over a connection.
 
+use super::beside::Held;
 use super::connection::Connection;
 use super::head::{Head, take_response};
 use super::switched::Switched;
@@ -50,14 +51,11 @@ pub enum SendError {
 /// The body of a response. Its connection is kept for other requests at its end, and closed if it
 /// is dropped before.
 #[derive(Debug)]
-pub struct Receiving<S> {
-    connection: Option<Box<Connection>>,
+pub struct Receiving {
+    connection: Option<Held>,
     endpoint: Rc<LocalEndpoint>,
     decoder: Decoder,
     keep_alive: bool,
-    /// What is left of the request, when the response came before its end.
-    /// In a box, because mostly there is nothing left.
-    upload: Option<Box<Upload<S>>>,
     /// In place of all that: what the endpoint sends in the protocol that was switched to.
     switched: Option<Box<Switched>>,
 }
@@ -96,7 +94,7 @@ impl<'u, S: Source + 'static> Sending<'u, S> {
         &mut self,
         cx: &mut Context<'_>,
         endpoint: &Rc<LocalEndpoint>,
-    ) -> Poll<Result<(response::Parts, Receiving<S>), SendError>> {
+    ) -> Poll<Result<(response::Parts, Receiving), SendError>> {
         let Some(connection) = &mut self.connection else {
             return Poll::Ready(Err(SendError::Closed));
         };
@@ -157,16 +155,22 @@ impl<'u, S: Source + 'static> Sending<'u, S> {
         decoder: Decoder,
         keep_alive: bool,
         endpoint: &Rc<LocalEndpoint>,
-    ) -> (response::Parts, Receiving<S>) {
+    ) -> (response::Parts, Receiving) {
         let unsent = self.upload.as_ref().is_some_and(|upload| !upload.is_sent());
-        let upload = if unsent && !self.broken { self.upload.take().map(Box::new) } else { None };
+        let connection = self.connection.take();
+        let goes_on = unsent && !self.broken && decoder != Decoder::Done;
+        let held = if goes_on {
+            let halves = connection.zip(self.upload.take());
+            halves.map(|(connection, upload)| Held::beside(connection, upload))
+        } else {
+            connection.map(Held::Alone)
+        };
         *self.upload = None;
         let mut receiving = Receiving {
-            connection: self.connection.take(),
+            connection: held,
             endpoint: Rc::clone(endpoint),
             decoder,
-            keep_alive: keep_alive && !self.broken,
-            upload,
+            keep_alive: keep_alive && !self.broken && (goes_on || !unsent),
             switched: None,
         };
         receiving.finish_if_done();
@@ -178,14 +182,13 @@ impl<'u, S: Source + 'static> Sending<'u, S> {
         &mut self,
         parts: response::Parts,
         endpoint: &Rc<LocalEndpoint>,
-    ) -> (response::Parts, Receiving<S>) {
+    ) -> (response::Parts, Receiving) {
         let halves = self.connection.take().zip(self.upload.take());
         let receiving = Receiving {
             connection: None,
             endpoint: Rc::clone(endpoint),
             decoder: Decoder::UntilClose,
             keep_alive: false,
-            upload: None,
             switched: halves
                 .map(|(connection, upload)| Box::new(Switched::start(connection, upload))),
         };
@@ -193,21 +196,35 @@ impl<'u, S: Source + 'static> Sending<'u, S> {
     }
 }
 
-impl<S> Receiving<S> {
+impl Receiving {
+    /// Whether the request is still being sent.
+    pub fn is_sending(&self) -> bool {
+        matches!(self.connection, Some(Held::Beside(_)))
+    }
+
+    /// Has the connection for itself once the request is sent.
+    fn look_at_request(&mut self, cx: &mut Context<'_>) {
+        let Some(held @ Held::Beside(_)) = &mut self.connection else { return };
+        let Poll::Ready(sent) = held.check(cx) else { return };
+        // The response may still be whole; the connection is not used again.
+        self.keep_alive &= sent.is_ok();
+        self.connection = self.connection.take().and_then(Held::into_alone).map(Held::Alone);
+    }
+
     /// Gives the connection back after the last byte, if both sides agree that it was the last.
     fn finish_if_done(&mut self) {
         if self.decoder != Decoder::Done {
             return;
         }
-        let Some(mut connection) = self.connection.take() else { return };
-        if self.keep_alive && self.upload.is_none() && connection.received.is_empty() {
+        let Some(Held::Alone(mut connection)) = self.connection.take() else { return };
+        if self.keep_alive && connection.received.is_empty() {
             connection.rest();
             self.endpoint.keep_idle(connection);
         }
     }
 }
 
-impl<S: Source> Body for Receiving<S> {
+impl Body for Receiving {
     type Data = Bytes;
     type Error = ReceiveError;
 
@@ -220,19 +237,10 @@ impl<S: Source> Body for Receiving<S> {
             return switched.poll(cx);
         }
         loop {
-            let Some(connection) = &mut this.connection else { return Poll::Ready(None) };
-            if let Some(upload) = &mut this.upload {
-                match upload.poll(&mut connection.stream, cx) {
-                    Poll::Ready(Ok(())) => this.upload = None,
-                    // The response may still be whole; the connection is not used again.
-                    Poll::Ready(Err(_)) => {
-                        this.upload = None;
-                        this.keep_alive = false;
-                    }
-                    Poll::Pending => {}
-                }
-            }
-            if let Some(frame) = this.decoder.take(&mut connection.received)? {
+            this.look_at_request(cx);
+            let Some(held) = &mut this.connection else { return Poll::Ready(None) };
+            let decoder = &mut this.decoder;
+            if let Some(frame) = held.with(|connection| decoder.take(&mut connection.received))? {
                 this.finish_if_done();
                 return Poll::Ready(Some(Ok(frame)));
             }
@@ -240,7 +248,7 @@ impl<S: Source> Body for Receiving<S> {
                 this.finish_if_done();
                 return Poll::Ready(None);
             }
-            if ready!(connection.poll_fill(cx))? == 0 {
+            if ready!(held.with(|connection| connection.poll_fill(cx)))? == 0 {
                 this.connection = None;
                 if !this.decoder.close() {
                     return Poll::Ready(Some(Err(ReceiveError::Closed)));

@@ -4,6 +4,7 @@
 //! A connection is driven by the request that uses it, without a task of its own: that saves the
 //! channels, wake-ups and copies between the two, a third of the work of a small request.
 
+mod beside;
 pub mod connection;
 pub mod exchange;
 pub mod head;

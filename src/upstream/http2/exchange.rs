@@ -7,6 +7,7 @@ use super::upload::{Upload, UploadError};
 use crate::base::body::{Body, BodyError, Source};
 use crate::base::http1::fields::remove_forbidden;
 use crate::base::http1::wire::Informational;
+use crate::upstream::aside::Aside;
 use crate::upstream::kept::Kept;
 use crate::upstream::outgoing::Message;
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
 use http::response;
 use http_body::{Frame, SizeHint};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -50,9 +52,9 @@ pub enum SendError {
 
 /// The body of a response. Its stream is reset if it is dropped before the end.
 #[derive(Debug)]
-pub struct Receiving<S> {
+pub struct Receiving {
     /// Nothing after the end.
-    open: Option<Open<S>>,
+    open: Option<Open>,
     /// In place of all that: what the endpoint sends in the protocol that was asked for.
     switched: Option<Box<Switched>>,
     /// How much is left of it, if that is known.
@@ -61,10 +63,10 @@ pub struct Receiving<S> {
 
 /// What a body that is not at its end needs.
 #[derive(Debug)]
-struct Open<S> {
+struct Open {
     stream: RecvStream,
-    /// What is left of the request, when the response came before its end.
-    upload: Option<(Upload, Kept<S>)>,
+    /// What sends the rest of the request, when the response came before its end.
+    sending: Option<Aside>,
     /// How much of what was passed on is not given back to the endpoint's window.
     unreleased: usize,
     _lease: Option<Lease>,
@@ -96,7 +98,7 @@ impl<'m, S: Source + 'static> Sending<'m, S> {
         &mut self,
         cx: &mut Context<'_>,
         informed: Option<&Informational>,
-    ) -> Poll<Result<(response::Parts, Receiving<S>), SendError>> {
+    ) -> Poll<Result<(response::Parts, Receiving), SendError>> {
         if let Some(upload) = self.upload.as_mut().filter(|_| !self.message.is_upgrade()) {
             match upload.poll(&mut self.message.body, cx) {
                 Poll::Ready(Err(UploadError::Body(error))) => {
@@ -137,17 +139,17 @@ impl<'m, S: Source + 'static> Sending<'m, S> {
         }
     }
 
-    fn answered(&mut self, stream: RecvStream, framing: Framing) -> Receiving<S> {
+    fn answered(&mut self, stream: RecvStream, framing: Framing) -> Receiving {
         let Framing { bodiless, length } = framing;
-        let upload = self.upload.take().map(|upload| {
+        let ended = bodiless || stream.is_end_stream();
+        let sending = self.upload.take().filter(|_| !ended).map(|upload| {
             let nothing = Kept::new(Body::empty());
             let mut body = std::mem::replace(&mut self.message.body, nothing);
             body.forget();
-            (upload, body)
+            Aside::start(send(upload, body))
         });
         let lease = self.lease.take();
-        let ended = bodiless || stream.is_end_stream();
-        let open = Open { stream, upload, unreleased: 0, _lease: lease };
+        let open = Open { stream, sending, unreleased: 0, _lease: lease };
         Receiving { open: (!ended).then_some(open), switched: None, length }
     }
 
@@ -156,7 +158,7 @@ impl<'m, S: Source + 'static> Sending<'m, S> {
         &mut self,
         parts: response::Parts,
         stream: RecvStream,
-    ) -> Result<(response::Parts, Receiving<S>), SendError> {
+    ) -> Result<(response::Parts, Receiving), SendError> {
         let upload = self.upload.take();
         // What the client has said, or not said yet, can not be said again.
         self.message.spent = true;
@@ -173,6 +175,14 @@ impl<'m, S: Source + 'static> Sending<'m, S> {
     }
 }
 
+/// Sends the rest of a request; what becomes of its stream is seen by who reads the response.
+async fn send<S: Source>(mut upload: Upload, mut body: Kept<S>) -> Result<(), BodyError> {
+    match poll_fn(|cx| upload.poll(&mut body, cx)).await {
+        Ok(()) | Err(UploadError::Stream) => Ok(()),
+        Err(UploadError::Body(error)) => Err(error),
+    }
+}
+
 fn classify(error: h2::Error) -> SendError {
     let refused = error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM);
     if error.is_remote() && (error.is_go_away() || refused) {
@@ -185,7 +195,14 @@ fn classify(error: h2::Error) -> SendError {
     SendError::Broken(error)
 }
 
-impl<S: Source> http_body::Body for Receiving<S> {
+impl Receiving {
+    /// Whether the request is still being sent.
+    pub fn is_sending(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.sending.is_some())
+    }
+}
+
+impl http_body::Body for Receiving {
     type Data = Bytes;
     type Error = SwitchedError;
 
@@ -232,12 +249,12 @@ impl<S: Source> http_body::Body for Receiving<S> {
     }
 }
 
-impl<S: Source> Open<S> {
+impl Open {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        if let Some((upload, body)) = &mut self.upload
-            && upload.poll(body, cx).is_ready()
+        if let Some(sending) = &mut self.sending
+            && sending.poll(cx).is_ready()
         {
-            self.upload = None;
+            self.sending = None;
         }
         // Whoever asks for more has passed on what came before.
         self.release();
@@ -262,7 +279,7 @@ impl<S: Source> Open<S> {
     }
 }
 
-impl<S> Open<S> {
+impl Open {
     /// Lets the endpoint send as much as was passed on.
     fn release(&mut self) {
         let passed = std::mem::take(&mut self.unreleased);
