@@ -1,7 +1,8 @@
 //! A client's HTTP/1.1 connection, as its task and the body of the request on it share it.
 //!
 //! The body is read straight from the socket by whoever sends it on, without a channel in between:
-//! in the connection's task, or beside it once a response has begun. Only one of them reads at a time.
+//! in the connection's task, or beside it once a response has begun. Only one of them reads at any
+//! time.
 
 use super::decode::Decoder;
 use super::informational::write_informational;
