@@ -17,6 +17,7 @@ use crate::proxy::downstream::{Downstream, Forwarding};
 use crate::proxy::exchange::Causes;
 use crate::telemetry::metrics::{Metrics, Reload};
 use crate::telemetry::shard::WorkerIndex;
+use crate::upstream::control::Control;
 use crate::upstream::registry::Registry;
 use http::{Request, Response};
 use parking_lot::Mutex;
@@ -141,6 +142,7 @@ pub async fn bind(options: Options) -> Result<Bound, StartError> {
     let mut reloader = Reloader {
         source,
         registry,
+        control: Control::default(),
         metrics: Arc::clone(&metrics),
         cell,
         status,

@@ -5,7 +5,7 @@ use super::tree::Document;
 use crate::base::problem::{Location, Problems, Spanned};
 use crate::listener::ListenerConfig;
 use crate::proxy::attempt::{BudgetConfig, RetryOn};
-use crate::upstream::pool::PoolConfig;
+use crate::upstream::settings::PoolConfig;
 use crate::upstream::transport::Protocol;
 use http::HeaderValue;
 use std::collections::HashMap;

@@ -14,7 +14,6 @@ use crate::route::{Entry, Table};
 use crate::split::{PoolNames, Split, SplitConfig};
 use crate::telemetry::metrics::{Metrics, SplitWeight};
 use crate::upstream::registry::Registry;
-use crate::upstream::transport::Transport;
 use std::sync::Arc;
 
 /// The most routes of a document.
@@ -157,17 +156,9 @@ pub fn split_weights(snapshot: &Snapshot) -> Vec<SplitWeight> {
     weights
 }
 
-/// Gives the pools the endpoints of the configuration.
+/// Gives the pools the endpoints that the configuration lists, where nothing is served.
 pub fn apply_endpoints(config: &Config, snapshot: &Snapshot) {
     for (pool, settings) in snapshot.pools.iter().zip(&config.pools) {
         pool.replace(settings.endpoints.iter().map(|endpoint| endpoint.value));
-    }
-}
-
-/// Gives the pools the endpoints of the configuration, and how they are spoken to, in its order.
-pub fn apply_pools(config: &Config, snapshot: &Snapshot, transports: &[Arc<Transport>]) {
-    for ((pool, settings), transport) in snapshot.pools.iter().zip(&config.pools).zip(transports) {
-        let addresses = settings.endpoints.iter().map(|endpoint| endpoint.value);
-        pool.replace_all(addresses, Arc::clone(transport));
     }
 }

@@ -1,7 +1,7 @@
 //! The only writer of the snapshot in use: reads each change and takes it in, or says why not.
 
 use super::certificates::{self, Certificates};
-use super::compile::{Compiled, apply_pools, compile, split_weights};
+use super::compile::{Compiled, compile, split_weights};
 use super::diagnostic::{Diagnostic, render_text};
 use super::source::{FileSource, RawFile, fingerprint};
 use crate::base::clock;
@@ -12,6 +12,7 @@ use crate::proxy::downstream::Forwarding;
 use crate::proxy::snapshot::Snapshot;
 use crate::proxy::worker::SnapshotCell;
 use crate::telemetry::metrics::{Metrics, Reload};
+use crate::upstream::control::Control;
 use crate::upstream::registry::Registry;
 use crate::upstream::transport::Transport;
 use arc_swap::ArcSwap;
@@ -65,6 +66,8 @@ pub trait AdminSocket: Send {
 pub struct Reloader<A> {
     pub(crate) source: Arc<FileSource>,
     pub(crate) registry: Arc<Registry>,
+    /// What looks after the pools.
+    pub(crate) control: Control,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) cell: SnapshotCell,
     pub(crate) status: StatusCell,
@@ -155,7 +158,8 @@ impl<A: AdminSocket> Reloader<A> {
     fn swap(&mut self, compiled: Compiled, plan: Plan<Forwarding>, transports: &[Arc<Transport>]) {
         let Compiled { config, snapshot, warnings, .. } = compiled;
         let generation = snapshot.generation;
-        apply_pools(&config, &snapshot, transports);
+        let pools = snapshot.pools.iter().zip(&config.pools).zip(transports);
+        self.control.apply(pools.map(|((pool, config), transport)| (pool, config, transport)));
         let weights = split_weights(&snapshot);
         self.retired.push(self.cell.swap(Arc::new(snapshot)));
         let timeout = config.drain.timeout.0;

@@ -12,7 +12,7 @@ use crate::proxy::limits::RouteLimitsConfig;
 use crate::proxy::timeouts::TimeoutsConfig;
 use crate::proxy::upgrade::ProtocolName;
 use crate::split::{ArmConfig, CohortConfig, OverrideConfig};
-use crate::upstream::pool::PoolConfig;
+use crate::upstream::settings::PoolConfig;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

@@ -178,7 +178,7 @@ struct Counted<'a> {
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.endpoint.shard().attempt(self.retry, self.outcome);
+        self.endpoint.attempted(self.retry, self.outcome);
     }
 }
 

@@ -75,6 +75,8 @@ pub const NO_STATUS: u16 = u16::MAX;
 pub struct PoolSeries {
     /// The pool's name.
     pub pool: Arc<str>,
+    /// How many workers there are.
+    pub workers: usize,
     /// Per worker.
     pub shards: Shards<PoolShard>,
 }
@@ -90,6 +92,8 @@ pub struct PoolShard {
     pub connections: Gauge,
     /// Idle connections.
     pub idle: Gauge,
+    /// Attempts that are going on, until the last byte of their response.
+    pub in_flight: Gauge,
 }
 
 impl PoolShard {
@@ -205,7 +209,7 @@ impl RouteSeries {
 impl PoolSeries {
     /// Nothing counted yet.
     pub fn new(pool: &str, workers: usize) -> Self {
-        Self { pool: pool.into(), shards: Shards::new(workers) }
+        Self { pool: pool.into(), workers, shards: Shards::new(workers) }
     }
 }
 

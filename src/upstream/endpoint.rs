@@ -1,14 +1,37 @@
-//! One address of a pool and what is known of it; outlives snapshots.
+//! One address of a pool and what all workers know of it; outlives snapshots.
 
+use crate::telemetry::shard::{Gauge, Shards};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
 
 /// One address of a pool.
 #[derive(Debug)]
 pub struct Endpoint {
     /// Where it listens.
     pub address: SocketAddr,
-    state: AtomicU8,
+    /// What each worker knows of it.
+    pub shards: Shards<EndpointShard>,
+    marks: AtomicU8,
+    weight: AtomicU32,
+}
+
+/// One worker's part of what is known of an endpoint.
+#[derive(Debug, Default)]
+pub struct EndpointShard {
+    /// Attempts that are going on, until the last byte of their response.
+    pub in_flight: Gauge,
+}
+
+/// A reason for not sending requests to an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Mark {
+    /// It is going away.
+    Draining = 1,
+    /// It was taken out because of how it answered.
+    Ejected = 2,
+    /// Its health check fails.
+    Unhealthy = 4,
 }
 
 /// Whether an endpoint may get requests, and if not, why.
@@ -25,7 +48,7 @@ pub enum EndpointState {
 }
 
 impl EndpointState {
-    /// Every state, in the order of their numbers.
+    /// Every state.
     pub const ALL: [Self; 4] = [Self::Usable, Self::Unhealthy, Self::Ejected, Self::Draining];
 
     /// Its name in metrics and the admin API.
@@ -40,19 +63,82 @@ impl EndpointState {
 }
 
 impl Endpoint {
-    /// An endpoint that may get requests.
-    pub fn new(address: SocketAddr) -> Self {
-        Self { address, state: AtomicU8::new(EndpointState::Usable as u8) }
+    /// An endpoint that may get requests, known to so many workers.
+    pub fn new(address: SocketAddr, workers: usize) -> Self {
+        Self {
+            address,
+            shards: Shards::new(workers),
+            marks: AtomicU8::new(0),
+            weight: AtomicU32::new(1),
+        }
     }
 
-    /// Its state now.
+    /// Sets or removes a mark; says whether that changed anything. Its pool has to be told, as
+    /// [`Pool::mark`](super::pool::Pool::mark) does.
+    pub(super) fn mark(&self, mark: Mark, on: bool) -> bool {
+        let bit = mark as u8;
+        let before = if on {
+            self.marks.fetch_or(bit, Relaxed)
+        } else {
+            self.marks.fetch_and(!bit, Relaxed)
+        };
+        (before & bit != 0) != on
+    }
+
+    /// Whether it bears this mark.
+    pub fn is_marked(&self, mark: Mark) -> bool {
+        self.marks.load(Relaxed) & mark as u8 != 0
+    }
+
+    /// Its state now: the most lasting reason for not using it, if there are several.
     pub fn state(&self) -> EndpointState {
-        let number = usize::from(self.state.load(Relaxed));
-        EndpointState::ALL.get(number).copied().unwrap_or(EndpointState::Usable)
+        if self.is_marked(Mark::Draining) {
+            EndpointState::Draining
+        } else if self.is_marked(Mark::Ejected) {
+            EndpointState::Ejected
+        } else if self.is_marked(Mark::Unhealthy) {
+            EndpointState::Unhealthy
+        } else {
+            EndpointState::Usable
+        }
     }
 
     /// Whether it may get requests.
     pub fn is_usable(&self) -> bool {
-        self.state() == EndpointState::Usable
+        self.marks.load(Relaxed) == 0
+    }
+
+    /// Its part of the pool's requests, relative to the weights of the others.
+    pub fn weight(&self) -> u32 {
+        self.weight.load(Relaxed)
+    }
+
+    /// Gives it another weight; says whether it is another.
+    pub(super) fn weigh(&self, weight: u32) -> bool {
+        self.weight.swap(weight, Relaxed) != weight
+    }
+
+    /// The attempts that are going on there, of all workers.
+    pub fn in_flight(&self) -> i64 {
+        self.shards.iter().map(|shard| shard.in_flight.value()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Endpoint, EndpointState, Mark};
+
+    #[test]
+    fn the_most_lasting_mark_is_the_state() {
+        let endpoint = Endpoint::new(([127, 0, 0, 1], 1).into(), 1);
+        assert!(endpoint.is_usable());
+        assert!(endpoint.mark(Mark::Unhealthy, true));
+        assert!(!endpoint.mark(Mark::Unhealthy, true));
+        assert_eq!(endpoint.state(), EndpointState::Unhealthy);
+        assert!(endpoint.mark(Mark::Draining, true));
+        assert_eq!(endpoint.state(), EndpointState::Draining);
+        assert!(endpoint.mark(Mark::Draining, false));
+        assert_eq!(endpoint.state(), EndpointState::Unhealthy);
+        assert!(endpoint.mark(Mark::Unhealthy, false) && endpoint.is_usable());
     }
 }

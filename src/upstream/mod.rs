@@ -2,6 +2,8 @@
 
 mod aside;
 pub mod balance;
+pub mod control;
+pub mod discovery;
 pub mod endpoint;
 pub mod http1;
 pub mod http2;
@@ -12,5 +14,6 @@ pub mod outgoing;
 pub mod pool;
 pub mod receiving;
 pub mod registry;
+pub mod settings;
 pub mod stream;
 pub mod transport;

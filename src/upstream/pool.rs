@@ -1,64 +1,19 @@
 //! A pool: interchangeable endpoints under one name; outlives snapshots.
 
-use super::balance::BalanceConfig;
-use super::endpoint::Endpoint;
-use super::transport::{Protocol, Transport};
-use crate::base::problem::Spanned;
-use crate::base::unsupported::Unsupported;
+use super::discovery::Found;
+use super::endpoint::{Endpoint, Mark};
+use super::settings::PoolSettings;
+use super::transport::Transport;
 use crate::telemetry::series::PoolSeries;
-use crate::tls::ClientTlsConfig;
 use arc_swap::ArcSwap;
-use schemars::JsonSchema;
-use serde::Deserialize;
+use parking_lot::Mutex;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-/// Interchangeable endpoints under one name.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PoolConfig {
-    /// The name that arms, `fallback` and the override header use.
-    pub name: Spanned<String>,
-    /// The addresses, each `IP:PORT`.
-    #[schemars(extend("examples" = [["10.0.0.1:8080", "10.0.0.2:8080"]]))]
-    pub endpoints: Vec<Spanned<SocketAddr>>,
-    /// How a request's endpoint is chosen among the usable ones.
-    #[serde(default)]
-    pub balance: BalanceConfig,
-    /// Which version of HTTP the endpoints speak. Without it: `auto` with `tls`, else `http1`.
-    #[serde(default)]
-    pub protocol: Option<Spanned<Protocol>>,
-    /// Speaks TLS with the endpoints.
-    #[serde(default)]
-    pub tls: Option<Spanned<ClientTlsConfig>>,
-    #[expect(missing_docs, reason = "refused")]
-    #[schemars(skip)]
-    pub dns: Option<Unsupported>,
-    #[expect(missing_docs, reason = "refused")]
-    #[schemars(skip)]
-    pub kubernetes: Option<Unsupported>,
-    #[expect(missing_docs, reason = "refused")]
-    #[schemars(skip)]
-    pub health: Option<Unsupported>,
-    #[expect(missing_docs, reason = "refused")]
-    #[schemars(skip)]
-    pub outlier: Option<Unsupported>,
-    #[expect(missing_docs, reason = "refused")]
-    #[schemars(skip)]
-    pub limits: Option<Unsupported>,
-    #[expect(missing_docs, reason = "refused")]
-    #[schemars(skip)]
-    pub slow_start: Option<Unsupported>,
-}
-
-impl PoolConfig {
-    /// Which version of HTTP is spoken.
-    pub fn protocol(&self) -> Protocol {
-        let default = if self.tls.is_some() { Protocol::Auto } else { Protocol::Http1 };
-        self.protocol.as_ref().map_or(default, |protocol| protocol.value)
-    }
-}
+/// The most removed endpoints of a pool that are remembered, for the case that they come back.
+const REMEMBERED_MAX: usize = 1_000;
 
 /// The live state of a pool, shared by all workers and by every snapshot that names it.
 #[derive(Debug)]
@@ -70,17 +25,21 @@ pub struct Pool {
     members: ArcSwap<Members>,
     usable: AtomicUsize,
     version: AtomicU64,
+    /// Endpoints that were removed, oldest first; held while anything changes.
+    removed: Mutex<VecDeque<Arc<Endpoint>>>,
     /// New certificate files that were taken into use, and those that were not.
     certificate_reloads: [AtomicU64; 2],
 }
 
-/// The endpoints of a pool and how they are spoken to, which change together.
+/// The endpoints of a pool and how they are dealt with, which change together.
 #[derive(Debug, Clone, Default)]
 pub struct Members {
-    /// The endpoints, in the order of the document.
+    /// The endpoints, in the order in which they were found.
     pub endpoints: Arc<[Arc<Endpoint>]>,
     /// How they are spoken to.
     pub transport: Arc<Transport>,
+    /// What else the workers need to know.
+    pub settings: Arc<PoolSettings>,
 }
 
 impl Pool {
@@ -92,6 +51,7 @@ impl Pool {
             members: ArcSwap::default(),
             usable: AtomicUsize::new(0),
             version: AtomicU64::new(0),
+            removed: Mutex::default(),
             certificate_reloads: Default::default(),
         }
     }
@@ -111,58 +71,86 @@ impl Pool {
         Arc::clone(&self.members.load().endpoints)
     }
 
-    /// The endpoints now, and how they are spoken to.
+    /// The endpoints now, and how they are dealt with.
     pub fn members(&self) -> Arc<Members> {
         self.members.load_full()
     }
 
-    /// Replaces the endpoints; an address that stays keeps its state. The control plane alone
-    /// calls this.
-    pub fn replace(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
-        let transport = Arc::clone(&self.members.load().transport);
-        self.replace_all(addresses, transport);
+    /// The endpoints that were removed and have requests in flight.
+    pub fn leaving(&self) -> Vec<Arc<Endpoint>> {
+        let removed = self.removed.lock();
+        removed.iter().filter(|endpoint| endpoint.in_flight() > 0).cloned().collect()
     }
 
-    /// Replaces how the endpoints are spoken to. The control plane alone calls this.
-    pub fn speak(&self, transport: Arc<Transport>) {
-        let addresses: Vec<_> = self.endpoints().iter().map(|endpoint| endpoint.address).collect();
-        self.replace_all(addresses, transport);
-    }
-
-    /// Replaces the endpoints and how they are spoken to; connections stay in use if the new way is
-    /// like the old. The control plane alone calls this.
-    pub fn replace_all(
-        &self,
-        addresses: impl IntoIterator<Item = SocketAddr>,
-        transport: Arc<Transport>,
-    ) {
+    /// Replaces the endpoints; an address that stays, or that was there before, keeps its state.
+    pub fn replace(&self, found: impl IntoIterator<Item = impl Into<Found>>) {
+        let mut removed = self.removed.lock();
         let before = self.members();
-        let old = &before.endpoints;
-        let transport = if transport.is_like(&before.transport) {
-            Arc::clone(&before.transport)
-        } else {
-            transport
-        };
-        let mut new: Vec<Arc<Endpoint>> = Vec::new();
-        let mut known = std::collections::HashMap::new();
-        for endpoint in &**old {
+        let mut known: HashMap<SocketAddr, &Arc<Endpoint>> = HashMap::new();
+        // Of an address that is both, the one in use.
+        for endpoint in removed.iter().chain(&*before.endpoints) {
             known.insert(endpoint.address, endpoint);
         }
-        let mut seen = std::collections::HashSet::new();
-        for address in addresses {
-            if seen.insert(address) {
-                new.push(known.get(&address).map_or_else(
-                    || Arc::new(Endpoint::new(address)),
+        let mut new: Vec<Arc<Endpoint>> = Vec::new();
+        let mut seen = HashSet::new();
+        let mut changed = false;
+        for found in found.into_iter().map(Into::into) {
+            if seen.insert(found.address) {
+                let endpoint = known.get(&found.address).map_or_else(
+                    || Arc::new(Endpoint::new(found.address, self.series.workers)),
                     |endpoint| Arc::clone(endpoint),
-                ));
+                );
+                changed |= endpoint.mark(Mark::Draining, found.draining);
+                changed |= endpoint.weigh(found.weight);
+                new.push(endpoint);
             }
         }
+        let old = &before.endpoints;
         let same = old.len() == new.len() && old.iter().zip(&new).all(|(a, b)| Arc::ptr_eq(a, b));
-        if same && Arc::ptr_eq(&transport, &before.transport) {
+        if same && !changed {
             return;
         }
-        self.members.store(Arc::new(Members { endpoints: new.into(), transport }));
+        removed.retain(|endpoint| !seen.contains(&endpoint.address));
+        for gone in old.iter().filter(|endpoint| !seen.contains(&endpoint.address)) {
+            gone.mark(Mark::Draining, true);
+            removed.push_back(Arc::clone(gone));
+        }
+        let beyond = removed.len().saturating_sub(REMEMBERED_MAX);
+        removed.drain(..beyond);
+        self.members.store(Arc::new(Members { endpoints: new.into(), ..(*before).clone() }));
         self.refresh();
+    }
+
+    /// Replaces how the endpoints are dealt with; connections stay in use if the new way of
+    /// speaking is like the old.
+    pub fn configure(&self, transport: Arc<Transport>, settings: PoolSettings) {
+        let _changing = self.removed.lock();
+        let before = self.members();
+        let alike = transport.is_like(&before.transport);
+        if alike && settings == *before.settings {
+            return;
+        }
+        let transport = if alike { Arc::clone(&before.transport) } else { transport };
+        let endpoints = Arc::clone(&before.endpoints);
+        let settings = Arc::new(settings);
+        self.members.store(Arc::new(Members { endpoints, transport, settings }));
+        self.refresh();
+    }
+
+    /// Replaces how the endpoints are spoken to.
+    pub fn speak(&self, transport: Arc<Transport>) {
+        let settings = (*self.members().settings).clone();
+        self.configure(transport, settings);
+    }
+
+    /// Sets or removes a mark of one of its endpoints; says whether that changed anything.
+    pub fn mark(&self, endpoint: &Endpoint, mark: Mark, on: bool) -> bool {
+        let _changing = self.removed.lock();
+        let changed = endpoint.mark(mark, on);
+        if changed {
+            self.refresh();
+        }
+        changed
     }
 
     /// Counts new certificate files, by whether they are in use.
@@ -176,7 +164,8 @@ impl Pool {
         self.certificate_reloads.each_ref().map(|count| count.load(Ordering::Relaxed))
     }
 
-    /// Counts the usable endpoints anew and lets the workers see the change.
+    /// Counts the usable endpoints anew and lets the workers see the change. To be called by who
+    /// holds `removed`.
     fn refresh(&self) {
         let usable = self.endpoints().iter().filter(|endpoint| endpoint.is_usable()).count();
         self.usable.store(usable, Ordering::Relaxed);
@@ -186,15 +175,24 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use super::Pool;
+    use super::{Found, Mark, Pool, REMEMBERED_MAX};
     use crate::telemetry::series::PoolSeries;
+    use std::net::SocketAddr;
     use std::sync::Arc;
+
+    fn pool() -> Pool {
+        Pool::new(Arc::new(PoolSeries::new("stable", 1)))
+    }
+
+    fn address(port: u16) -> SocketAddr {
+        ([127, 0, 0, 1], port).into()
+    }
 
     #[test]
     fn an_address_that_stays_keeps_its_endpoint() {
-        let pool = Pool::new(Arc::new(PoolSeries::new("stable", 1)));
+        let pool = pool();
         assert!(!pool.is_usable());
-        let [a, b, c] = [1, 2, 3].map(|port| ([127, 0, 0, 1], port).into());
+        let [a, b, c] = [1, 2, 3].map(address);
         pool.replace([a, b, b]);
         let before = pool.endpoints();
         let version = pool.version();
@@ -204,5 +202,43 @@ mod tests {
         pool.replace([b, c]);
         assert!(pool.version() > version);
         assert!(Arc::ptr_eq(&before[1], &pool.endpoints()[0]));
+    }
+
+    #[test]
+    fn an_address_that_comes_back_keeps_its_history() {
+        let pool = pool();
+        pool.replace([1, 2].map(address));
+        let first = Arc::clone(&pool.endpoints()[0]);
+        pool.mark(&first, Mark::Ejected, true);
+        pool.replace([address(2)]);
+        assert!(first.is_marked(Mark::Draining));
+        pool.replace([1, 2].map(address));
+        let back = Arc::clone(&pool.endpoints()[0]);
+        assert!(Arc::ptr_eq(&first, &back));
+        assert!(back.is_marked(Mark::Ejected) && !back.is_marked(Mark::Draining));
+    }
+
+    #[test]
+    fn only_so_many_removed_endpoints_are_remembered() {
+        let pool = pool();
+        for port in 1..=u16::try_from(REMEMBERED_MAX + 10).unwrap() {
+            pool.replace([address(port)]);
+        }
+        assert_eq!(pool.removed.lock().len(), REMEMBERED_MAX);
+    }
+
+    #[test]
+    fn a_mark_is_seen_by_everybody() {
+        let pool = pool();
+        pool.replace([Found { weight: 3, ..address(1).into() }]);
+        let endpoint = Arc::clone(&pool.endpoints()[0]);
+        assert_eq!(endpoint.weight(), 3);
+        let version = pool.version();
+        assert!(pool.mark(&endpoint, Mark::Unhealthy, true));
+        assert!(!pool.is_usable() && pool.version() > version);
+        assert!(!pool.mark(&endpoint, Mark::Unhealthy, true));
+        pool.replace([Found { draining: true, ..address(1).into() }]);
+        pool.mark(&endpoint, Mark::Unhealthy, false);
+        assert!(!pool.is_usable());
     }
 }

@@ -1,6 +1,6 @@
 //! How the endpoints of a pool are spoken to: which version of HTTP, and TLS or not.
 
-use super::pool::PoolConfig;
+use super::settings::PoolConfig;
 use super::stream::Stream;
 use crate::base::problem::Problems;
 use crate::tls;

@@ -1,18 +1,20 @@
 //! One worker's view of the pools: its load, its connections, the endpoints as it last saw them.
 
-use super::balance::{BalanceConfig, InFlight, Question};
-use super::endpoint::Endpoint;
-use super::http1::Connection;
-use super::http2::Connections;
+mod endpoint;
+mod usable;
+
+pub use endpoint::{LocalEndpoint, Place};
+
+use super::balance::{BalanceConfig, Question};
 use super::pool::Pool;
-use super::transport::{Protocol, Spoken, Transport};
-use crate::telemetry::series::PoolShard;
+use super::transport::Protocol;
 use crate::telemetry::shard::WorkerIndex;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use usable::{Except, Usable};
 
 /// How often idle connections are looked through.
 pub const SWEEP: Duration = Duration::from_secs(5);
@@ -36,39 +38,6 @@ pub struct LocalPool {
     protocol: Cell<Protocol>,
     turn: Cell<usize>,
 }
-
-/// One worker's view of an endpoint.
-#[derive(Debug)]
-pub struct LocalEndpoint {
-    /// The endpoint, shared with the other workers.
-    pub endpoint: Arc<Endpoint>,
-    pub(super) pool: Arc<Pool>,
-    pub(super) worker: WorkerIndex,
-    in_flight: Cell<usize>,
-    /// Whether the pool no longer has it: its connections are not kept.
-    retired: Cell<bool>,
-    #[expect(clippy::vec_box, reason = "a connection is moved with every request")]
-    idle: RefCell<Vec<Box<Connection>>>,
-    pub(super) transport: Arc<Transport>,
-    /// What the endpoint chose last, where it may choose.
-    pub(super) spoken: Cell<Option<Spoken>>,
-    pub(super) http2: Connections,
-}
-
-/// The endpoints that may be chosen.
-#[derive(Debug, Default)]
-struct Usable(Vec<Rc<LocalEndpoint>>);
-
-/// The usable endpoints but one.
-#[derive(Debug)]
-struct Except<'a> {
-    usable: &'a Usable,
-    except: usize,
-}
-
-/// A request's place at an endpoint; given back when dropped.
-#[derive(Debug)]
-pub struct Place(Rc<LocalEndpoint>);
 
 impl LocalPools {
     /// No pools.
@@ -194,139 +163,25 @@ impl Drop for LocalPool {
     }
 }
 
-impl LocalEndpoint {
-    fn new(
-        endpoint: &Arc<Endpoint>,
-        pool: &Arc<Pool>,
-        worker: WorkerIndex,
-        transport: Arc<Transport>,
-    ) -> Self {
-        Self {
-            endpoint: Arc::clone(endpoint),
-            pool: Arc::clone(pool),
-            worker,
-            in_flight: Cell::new(0),
-            retired: Cell::new(false),
-            idle: RefCell::default(),
-            transport,
-            spoken: Cell::new(None),
-            http2: Connections::default(),
-        }
-    }
-
-    /// This worker's counters of the pool.
-    pub fn shard(&self) -> &PoolShard {
-        self.pool.series.shards.of(self.worker)
-    }
-
-    /// How it is spoken to.
-    pub fn transport(&self) -> &Transport {
-        &self.transport
-    }
-
-    /// Its HTTP/2 connections.
-    pub(super) fn http2(&self) -> &Connections {
-        &self.http2
-    }
-
-    /// The kept connection that was used last, if one is still open.
-    pub fn take_idle(&self) -> Option<Box<Connection>> {
-        let mut idle = self.idle.borrow_mut();
-        while let Some(mut connection) = idle.pop() {
-            self.shard().idle.add(-1);
-            if connection.is_quiet() {
-                return Some(connection);
-            }
-        }
-        None
-    }
-
-    /// Keeps a connection for a later request, unless there are enough or the endpoint is gone.
-    pub(super) fn keep_idle(&self, connection: Box<Connection>) {
-        /// Idle connections kept per endpoint and worker.
-        const IDLE_MAX: usize = 256;
-        let mut idle = self.idle.borrow_mut();
-        if !self.retired.get() && idle.len() < IDLE_MAX {
-            idle.push(connection);
-            self.shard().idle.add(1);
-        }
-    }
-
-    fn sweep(&self) {
-        let mut idle = self.idle.borrow_mut();
-        let before = idle.len();
-        idle.retain_mut(|connection| connection.outlives_sweep());
-        self.shard().idle.add(-i64::try_from(before - idle.len()).unwrap_or(0));
-        self.http2.sweep();
-    }
-
-    fn retire(&self) {
-        self.retired.set(true);
-        self.http2.clear();
-        let closed = std::mem::take(&mut *self.idle.borrow_mut()).len();
-        self.shard().idle.add(-i64::try_from(closed).unwrap_or(0));
-    }
-}
-
-impl InFlight for Usable {
-    fn endpoints(&self) -> usize {
-        self.0.len()
-    }
-
-    fn at(&self, endpoint: usize) -> usize {
-        self.0.get(endpoint).map_or(usize::MAX, |endpoint| endpoint.in_flight.get())
-    }
-}
-
-impl Except<'_> {
-    /// The place among all of a number among the others.
-    fn index(&self, endpoint: usize) -> usize {
-        endpoint + usize::from(endpoint >= self.except)
-    }
-}
-
-impl InFlight for Except<'_> {
-    fn endpoints(&self) -> usize {
-        self.usable.endpoints() - 1
-    }
-
-    fn at(&self, endpoint: usize) -> usize {
-        self.usable.at(self.index(endpoint))
-    }
-}
-
-impl Place {
-    fn new(endpoint: Rc<LocalEndpoint>) -> Self {
-        endpoint.in_flight.set(endpoint.in_flight.get() + 1);
-        Self(endpoint)
-    }
-
-    /// The endpoint.
-    pub fn endpoint(&self) -> &Rc<LocalEndpoint> {
-        &self.0
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.in_flight.set(self.0.in_flight.get() - 1);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::{BalanceConfig, LocalPools};
     use crate::telemetry::metrics::Metrics;
     use crate::telemetry::shard::WorkerIndex;
     use crate::upstream::registry::Registry;
+    use std::net::SocketAddr;
     use std::rc::Rc;
     use std::sync::Arc;
+
+    fn address(port: u16) -> SocketAddr {
+        ([127, 0, 0, 1], port).into()
+    }
 
     #[test]
     fn a_second_attempt_goes_to_another_endpoint_if_there_is_one() {
         let registry = Registry::new(Arc::new(Metrics::new(1)));
         let pool = registry.pool("stable");
-        pool.replace([([127, 0, 0, 1], 1).into(), ([127, 0, 0, 1], 2).into()]);
+        pool.replace([1, 2].map(address));
         let pools = LocalPools::new(WorkerIndex(0)).adopt(&[Arc::clone(&pool)]);
         let local = pools.get(0).unwrap();
         for random in (0..100_u64).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15)) {
@@ -334,7 +189,7 @@ mod tests {
             let second = local.take(BalanceConfig::Random, random, Some(first.endpoint())).unwrap();
             assert!(!Rc::ptr_eq(first.endpoint(), second.endpoint()));
         }
-        pool.replace([([127, 0, 0, 1], 1).into()]);
+        pool.replace([address(1)]);
         let first = local.take(BalanceConfig::Random, 0, None).unwrap();
         let second = local.take(BalanceConfig::Random, 0, Some(first.endpoint())).unwrap();
         assert!(Rc::ptr_eq(first.endpoint(), second.endpoint()));
@@ -344,7 +199,7 @@ mod tests {
     fn the_less_busy_endpoint_is_taken() {
         let registry = Registry::new(Arc::new(Metrics::new(1)));
         let pool = registry.pool("stable");
-        pool.replace((1..=2).map(|port| ([127, 0, 0, 1], port).into()));
+        pool.replace([1, 2].map(address));
         let pools = LocalPools::new(WorkerIndex(0)).adopt(&[Arc::clone(&pool)]);
         let local = pools.get(0).unwrap();
         let first = local.take(BalanceConfig::LeastRequest, 7, None).unwrap();
