@@ -9,5 +9,6 @@ pub mod http1;
 pub mod incoming;
 pub mod io;
 pub mod problem;
+pub mod status;
 pub mod units;
 pub mod unsupported;

@@ -72,7 +72,7 @@ impl JsonSchema for Weight {
 }
 
 /// A span of time as typed: `500ms`, `15s`, `5m`, `1h`, `1d`, or several together (`1m30s`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Duration(pub std::time::Duration);
 
 impl Duration {

@@ -8,7 +8,7 @@ use super::tree::Document;
 use crate::base::problem::Problems;
 use crate::predicate::{Condition, Match, PathRule, Segments};
 use crate::proxy::ambiguity::Ambiguity;
-use crate::proxy::attempt::{Retry, RetryOn};
+use crate::proxy::retry::Retry;
 use crate::proxy::snapshot::{Counts, Route, Snapshot};
 use crate::route::{Entry, Table};
 use crate::split::{PoolNames, Split, SplitConfig};
@@ -78,7 +78,7 @@ fn snapshot(
         table: Table::build(entries),
         routes,
         pools: config.pools.iter().map(|pool| registry.pool(&pool.name)).collect(),
-        balances: config.pools.iter().map(|pool| pool.balance).collect(),
+        balances: config.pools.iter().map(|pool| pool.balance.compile(problems)).collect(),
         ambiguity: (&config.ambiguity).into(),
         ..empty(metrics)
     }
@@ -134,9 +134,7 @@ fn route(
         timeouts: (&config.timeouts).into(),
         upgrades: config.upgrades.as_slice().into(),
         limits: (&config.limits).into(),
-        retry: Retry {
-            attempts: if retry.on.contains(&RetryOn::ConnectFailure) { retry.attempts } else { 0 },
-        },
+        retry: Retry::new(&retry),
         split,
     }
 }
@@ -159,6 +157,6 @@ pub fn split_weights(snapshot: &Snapshot) -> Vec<SplitWeight> {
 /// Gives the pools the endpoints that the configuration lists, where nothing is served.
 pub fn apply_endpoints(config: &Config, snapshot: &Snapshot) {
     for (pool, settings) in snapshot.pools.iter().zip(&config.pools) {
-        pool.replace(settings.endpoints.iter().map(|endpoint| endpoint.value));
+        pool.replace(settings.listed().iter().map(|endpoint| &endpoint.value));
     }
 }

@@ -16,134 +16,11 @@ use crate::upstream::outgoing::Outgoing;
 use crate::upstream::receiving::Receiving;
 use crate::upstream::transport::{ConnectError, Protocol};
 use http::{Method, StatusCode, response};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{self, Visitor};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use std::borrow::Cow;
-use std::fmt;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
-
-/// When and how often a failed attempt is repeated.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct RetryConfig {
-    /// The most retries of one request, from 0 to 10.
-    #[schemars(range(max = 10))]
-    pub attempts: u8,
-    /// What is retried: `connectFailure`, `reset`, `refusedStream` or a status from 400 to 599.
-    pub on: Vec<RetryOn>,
-    /// The most retries at one time.
-    pub budget: BudgetConfig,
-}
-
-impl Default for RetryConfig {
-    fn default() -> Self {
-        Self { attempts: 1, on: vec![RetryOn::ConnectFailure], budget: BudgetConfig::default() }
-    }
-}
-
-/// The most retries at one time, as a part of the active requests.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct BudgetConfig {
-    /// The part of the active requests, in percent.
-    #[schemars(range(max = 100))]
-    pub percent: u8,
-    /// The number that is always allowed.
-    pub min: u32,
-}
-
-impl Default for BudgetConfig {
-    fn default() -> Self {
-        Self { percent: 20, min: 3 }
-    }
-}
-
-/// What is retried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RetryOn {
-    /// No connection could be made.
-    ConnectFailure,
-    /// The connection broke before a response came.
-    Reset,
-    /// The endpoint refused the stream (HTTP/2).
-    RefusedStream,
-    /// A response with this status.
-    Status(u16),
-}
-
-impl<'de> Deserialize<'de> for RetryOn {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Trigger;
-
-        impl Visitor<'_> for Trigger {
-            type Value = RetryOn;
-
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("`connectFailure`, `reset`, `refusedStream` or a status")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<RetryOn, E> {
-                match text {
-                    "connectFailure" => Ok(RetryOn::ConnectFailure),
-                    "reset" => Ok(RetryOn::Reset),
-                    "refusedStream" => Ok(RetryOn::RefusedStream),
-                    other => Err(E::unknown_variant(
-                        other,
-                        &["connectFailure", "reset", "refusedStream"],
-                    )),
-                }
-            }
-
-            fn visit_u64<E: de::Error>(self, status: u64) -> Result<RetryOn, E> {
-                match u16::try_from(status) {
-                    Ok(status @ 400..=599) => Ok(RetryOn::Status(status)),
-                    _ => Err(E::custom("a status to retry on is from 400 to 599")),
-                }
-            }
-        }
-
-        deserializer.deserialize_any(Trigger)
-    }
-}
-
-impl Serialize for RetryOn {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::ConnectFailure => serializer.serialize_str("connectFailure"),
-            Self::Reset => serializer.serialize_str("reset"),
-            Self::RefusedStream => serializer.serialize_str("refusedStream"),
-            Self::Status(status) => serializer.serialize_u16(*status),
-        }
-    }
-}
-
-impl JsonSchema for RetryOn {
-    fn schema_name() -> Cow<'static, str> {
-        "RetryOn".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "description": "What is retried: a failed attempt, or a response with this status.",
-            "anyOf": [
-                { "type": "string", "enum": ["connectFailure", "reset", "refusedStream"] },
-                { "type": "integer", "minimum": 400, "maximum": 599 }
-            ]
-        })
-    }
-}
-
-/// The compiled form of [`RetryConfig`].
-#[derive(Debug, Clone, Copy)]
-pub struct Retry {
-    /// The most retries of one request.
-    pub attempts: u8,
-}
 
 /// What an attempt is made with, beside what is sent.
 #[derive(Debug)]
@@ -171,14 +48,14 @@ pub type Answer = (response::Parts, Receiving);
 
 /// Counts an attempt when it is over, as cancelled if its future was dropped.
 struct Counted<'a> {
-    endpoint: &'a LocalEndpoint,
+    place: &'a Place,
     retry: bool,
     outcome: Outcome,
 }
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.endpoint.attempted(self.retry, self.outcome);
+        self.place.attempted(self.retry, self.outcome);
     }
 }
 
@@ -191,7 +68,7 @@ pub async fn attempt(
     means: &Means<'_>,
 ) -> Result<Answer, Error> {
     let endpoint = place.endpoint();
-    let mut counted = Counted { endpoint, retry: means.retry, outcome: Outcome::Cancelled };
+    let mut counted = Counted { place, retry: means.retry, outcome: Outcome::Cancelled };
     let result = match &outgoing.message {
         None => End::limit(end, pin!(exchange(endpoint, &mut outgoing.upload, means))).await,
         // In a box, because most requests need no room for this.

@@ -19,7 +19,7 @@ use crate::base::clock;
 use crate::base::incoming::Incoming;
 use crate::predicate::Head;
 use crate::split::Choice;
-use crate::upstream::local::{LocalPool, Place};
+use crate::upstream::local::{Ask, LocalPool, Place};
 use crate::upstream::outgoing::Outgoing;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
@@ -40,7 +40,7 @@ pub async fn deliver(
 
     let asked = asked(proxy, &mut parts, &incoming);
     let decided = check_and_decide(proxy, snapshot, downstream, &mut parts);
-    let decision = decided.unwrap_or_default();
+    let (decision, hash) = decided.unwrap_or_default();
     let call = grpc::is_call(&parts.method, &parts.headers);
     let mut exchange = Exchange::begin(proxy, &local, decision, started, call);
     let Choice { pool, override_refused, .. } = decision.choice;
@@ -64,13 +64,15 @@ pub async fn deliver(
     let (mut outgoing, progress) = outgoing(parts, incoming, route, pool, upgrade.is_some());
     let deadlines = proxy.deadlines(route.timeouts.response);
     let mut failed: Option<(Place, Error)> = None;
+    let mut tried = Vec::new();
     for retry in 0..=route.retry.attempts {
         let again = failed.as_ref().is_none_or(|(_, cause)| cause.may_succeed_elsewhere());
         if !again || !outgoing.is_unsent() {
             break;
         }
-        let except = failed.as_ref().map(|(place, _)| &**place.endpoint());
-        let Some(place) = pool.take(balance, proxy.random(), except) else { break };
+        tried.extend(failed.as_ref().map(|(place, _)| Rc::clone(place.endpoint())));
+        let ask = Ask { balance, random: proxy.random(), hash, tried: &tried };
+        let Some(place) = pool.take(&ask) else { break };
         let means = Means {
             method: &method,
             upgrade: upgrade.as_deref(),
@@ -134,7 +136,7 @@ fn check_and_decide(
     snapshot: &Snapshot,
     downstream: &Downstream,
     parts: &mut Parts,
-) -> Result<Decision, Error> {
+) -> Result<(Decision, Option<u64>), Error> {
     check_request(parts, &downstream.forwarding)?;
     snapshot.ambiguity.resolve(&mut parts.uri, &mut parts.headers)?;
     let host = authority::host(&parts.uri, &parts.headers, parts.version)?;
@@ -149,7 +151,10 @@ fn check_and_decide(
         peer: downstream.peer,
         certificate_names: &downstream.certificate_names,
     };
-    Ok(decide(snapshot, &head, &|pool| snapshot.is_usable(pool), Some(proxy.random())))
+    let usable = |pool| snapshot.is_usable(pool);
+    let decision = decide(snapshot, &head, &usable, Some(proxy.random()));
+    let balance = decision.choice.pool.and_then(|pool| snapshot.balances.get(pool.0));
+    Ok((decision, balance.and_then(|balance| balance.hash(&head))))
 }
 
 /// What is left of a request that was sent.

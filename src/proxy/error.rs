@@ -27,7 +27,7 @@ impl Blame {
     }
 }
 
-/// Whether another endpoint may do better, if nothing of the request was sent to the first.
+/// Whether another endpoint may do better, if the request may be sent again at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
     /// It may.
@@ -142,6 +142,10 @@ causes! {
     /// No pool has an endpoint that can take the request.
     NoEndpoint "no_endpoint"
         SERVICE_UNAVAILABLE Unavailable Upstream Never "no endpoint can take this request";
+    /// A limit of the pool is reached, and no room was left in time.
+    PoolOverloaded "pool_overloaded"
+        SERVICE_UNAVAILABLE ResourceExhausted Proxy Never
+        "the service is asked for too much at the moment";
     /// No connection to the endpoint could be made.
     ConnectFailed "connect_failed"
         SERVICE_UNAVAILABLE Unavailable Upstream Elsewhere "the service can not be reached";
@@ -165,7 +169,7 @@ causes! {
         SERVICE_UNAVAILABLE Unavailable Upstream Elsewhere "the service refused the request";
     /// No response came in time.
     ResponseTimedOut "response_timed_out"
-        GATEWAY_TIMEOUT DeadlineExceeded Upstream Never "the service did not answer in time";
+        GATEWAY_TIMEOUT DeadlineExceeded Upstream Elsewhere "the service did not answer in time";
     /// The time that the route gives the whole exchange is over.
     RequestTimedOut "request_timed_out"
         GATEWAY_TIMEOUT DeadlineExceeded Upstream Never "the request took too long";
@@ -177,7 +181,7 @@ causes! {
         BAD_GATEWAY Unavailable Upstream Elsewhere "the service closed the connection without an answer";
     /// What the service sent is no valid response.
     InvalidResponse "invalid_response"
-        BAD_GATEWAY Unavailable Upstream Never "the service's answer is not valid HTTP";
+        BAD_GATEWAY Unavailable Upstream Elsewhere "the service's answer is not valid HTTP";
     /// The service answered an extended CONNECT as if nothing but a response was asked for.
     NotUpgraded "not_upgraded"
         BAD_GATEWAY Unavailable Upstream Never "the service does not speak this protocol";
@@ -187,7 +191,7 @@ causes! {
 }
 
 impl Error {
-    /// Whether another endpoint may do better, if nothing of the request was sent to the first.
+    /// Whether another endpoint may do better, if the request may be sent again at all.
     pub const fn may_succeed_elsewhere(self) -> bool {
         matches!(self.meaning().retry, Retry::Elsewhere)
     }

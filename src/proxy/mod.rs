@@ -15,6 +15,7 @@ pub mod grpc;
 pub mod headers;
 pub mod limits;
 pub mod path;
+pub mod retry;
 pub mod snapshot;
 pub mod timeouts;
 pub mod upgrade;

@@ -1,15 +1,15 @@
 //! All that a request may depend on, compiled from one configuration and never changed after.
 
 use super::ambiguity::Ambiguity;
-use super::attempt::Retry;
 use super::limits::Limits;
+use super::retry::Retry;
 use super::timeouts::Timeouts;
 use super::upgrade::ProtocolName;
 use crate::route::Table;
 use crate::split::{PoolIndex, PoolNames, Split};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::series::{ChoiceSeries, DurationSeries, RouteSeries};
-use crate::upstream::balance::BalanceConfig;
+use crate::upstream::balance::Balance;
 use crate::upstream::local::{LocalPool, LocalPools};
 use crate::upstream::pool::Pool;
 use std::rc::Rc;
@@ -27,7 +27,7 @@ pub struct Snapshot {
     /// The pools, in the order of the document.
     pub pools: Vec<Arc<Pool>>,
     /// How each pool's endpoints are balanced.
-    pub balances: Vec<BalanceConfig>,
+    pub balances: Vec<Balance>,
     /// What is done with requests that can be read in two ways.
     pub ambiguity: Ambiguity,
     /// What is counted for requests that no route takes.
@@ -137,7 +137,7 @@ pub struct LocalSnapshot {
 
 impl LocalSnapshot {
     /// This worker's view of a pool, with how it is balanced.
-    pub fn pool(&self, pool: PoolIndex) -> Option<(&Rc<LocalPool>, BalanceConfig)> {
-        self.pools.get(pool.0).zip(self.snapshot.balances.get(pool.0).copied())
+    pub fn pool(&self, pool: PoolIndex) -> Option<(&Rc<LocalPool>, &Balance)> {
+        self.pools.get(pool.0).zip(self.snapshot.balances.get(pool.0))
     }
 }

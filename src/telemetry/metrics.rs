@@ -1,7 +1,8 @@
 //! Every metric in one table, and the scrape that sums the workers' shards into it.
 
+use super::events::{Discovery, Ejection, HealthCheck, Overflow};
 use super::series::{
-    DurationSeries, NO_STATUS, Outcome, PoolSeries, REASONS, RouteSeries, live, shared,
+    DurationSeries, NO_STATUS, Outcome, PoolSeries, PoolShard, REASONS, RouteSeries, live, shared,
 };
 use super::shard::{Codes, Counter, Counters, Durations, Shards, WorkerIndex};
 use parking_lot::Mutex;
@@ -64,6 +65,19 @@ metrics! {
         "Endpoints of a pool by state.";
     Ejections COUNTER "serin_ejections_total" ["pool" "reason"]
         "Endpoints taken out of a pool because of how they answered.";
+    HealthChecks COUNTER "serin_health_checks_total" ["pool" "result"]
+        "Active health checks of a pool's endpoints by how they ended.";
+    HealthIgnored COUNTER "serin_health_ignored_total" ["pool"]
+        "Attempts whose endpoint was chosen without regard to health, because fewer endpoints were \
+         healthy than the pool's panic threshold says.";
+    Discoveries COUNTER "serin_discovery_updates_total" ["pool" "result"]
+        "Look-ups of a pool's endpoints by how they ended; those that failed keep the last good set.";
+    PoolOverflows COUNTER "serin_pool_overflows_total" ["pool" "limit"]
+        "Requests refused with 503 because a limit of the pool was reached, by the limit.";
+    PoolPending GAUGE "serin_pool_pending_requests" ["pool"]
+        "Requests that wait because a limit of the pool is reached.";
+    RetriesRefused COUNTER "serin_retries_refused_total" ["pool" "reason"]
+        "Retries that were not made, by why.";
     DownstreamConnections GAUGE "serin_downstream_connections" ["listener"]
         "Open client connections.";
     DownstreamConnectionsTotal COUNTER "serin_downstream_connections_total" ["listener"]
@@ -287,6 +301,7 @@ impl Metrics {
             let idle: i64 = series.shards.iter().map(|shard| shard.idle.value()).sum();
             sink.integer(Metric::UpstreamConnections, &[pool, "active"], open - idle);
             sink.integer(Metric::UpstreamConnections, &[pool, "idle"], idle);
+            collect_guards(sink, &series);
         }
     }
 
@@ -302,6 +317,31 @@ impl Metrics {
         sink.integer(Metric::BuildInfo, &[env!("CARGO_PKG_VERSION")], 1);
         let panics = self.panics.iter().map(Counter::value).sum();
         sink.count(Metric::Panics, &[], panics);
+    }
+}
+
+/// What keeps a pool's users whole, and what was refused for it.
+fn collect_guards(sink: &mut Sink, series: &PoolSeries) {
+    let pool = &*series.pool;
+    let sum = |count: &dyn Fn(&PoolShard) -> u64| -> u64 { series.shards.iter().map(count).sum() };
+    for (index, limit) in Overflow::LABELS.iter().enumerate() {
+        let count = sum(&|shard| shard.overflows.get(index).map_or(0, Counter::value));
+        sink.count(Metric::PoolOverflows, &[pool, limit], count);
+    }
+    let pending: i64 = series.shards.iter().map(|shard| shard.pending.value()).sum();
+    sink.integer(Metric::PoolPending, &[pool], pending);
+    sink.count(Metric::HealthIgnored, &[pool], sum(&|shard| shard.health_ignored.value()));
+    let refused = sum(&|shard| shard.retries_refused.value());
+    sink.count(Metric::RetriesRefused, &[pool, "budget"], refused);
+    let events = &series.events;
+    for (metric, labels, counts) in [
+        (Metric::Ejections, Ejection::LABELS, events.ejections.as_slice()),
+        (Metric::HealthChecks, HealthCheck::LABELS, events.health_checks.as_slice()),
+        (Metric::Discoveries, Discovery::LABELS, events.discoveries.as_slice()),
+    ] {
+        for (label, count) in labels.iter().zip(counts) {
+            sink.count(metric, &[pool, label], count.load(Relaxed));
+        }
     }
 }
 

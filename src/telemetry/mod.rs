@@ -1,5 +1,6 @@
 //! What Serin tells of itself: metrics, counted per worker and summed when they are scraped.
 
+pub mod events;
 pub mod metrics;
 mod process;
 pub mod series;

@@ -1,5 +1,6 @@
 //! The series that requests count into: resolved when a snapshot is compiled, kept while in use.
 
+use super::events::{Overflow, PoolEvents};
 use super::shard::{Codes, Counter, Durations, Gauge, Shards};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -79,6 +80,8 @@ pub struct PoolSeries {
     pub workers: usize,
     /// Per worker.
     pub shards: Shards<PoolShard>,
+    /// What the control plane counts.
+    pub events: PoolEvents,
 }
 
 /// One worker's part of a [`PoolSeries`].
@@ -94,6 +97,16 @@ pub struct PoolShard {
     pub idle: Gauge,
     /// Attempts that are going on, until the last byte of their response.
     pub in_flight: Gauge,
+    /// Retries that wait, or whose response has not begun.
+    pub retrying: Gauge,
+    /// Requests that wait because a limit is reached.
+    pub pending: Gauge,
+    /// Requests refused because a limit was reached, by [`Overflow`].
+    pub overflows: [Counter; Overflow::LABELS.len()],
+    /// Attempts for which health was ignored.
+    pub health_ignored: Counter,
+    /// Retries that were not made because the budget was used up.
+    pub retries_refused: Counter,
 }
 
 impl PoolShard {
@@ -101,6 +114,13 @@ impl PoolShard {
     pub fn attempt(&self, retry: bool, outcome: Outcome) {
         let outcomes = if retry { &self.retries } else { &self.attempts };
         if let Some(counter) = outcomes.get(outcome as usize) {
+            counter.increment();
+        }
+    }
+
+    /// Counts a request that was refused because a limit was reached.
+    pub fn overflowed(&self, limit: Overflow) {
+        if let Some(counter) = self.overflows.get(limit as usize) {
             counter.increment();
         }
     }
@@ -209,7 +229,12 @@ impl RouteSeries {
 impl PoolSeries {
     /// Nothing counted yet.
     pub fn new(pool: &str, workers: usize) -> Self {
-        Self { pool: pool.into(), workers, shards: Shards::new(workers) }
+        Self {
+            pool: pool.into(),
+            workers,
+            shards: Shards::new(workers),
+            events: PoolEvents::default(),
+        }
     }
 }
 

@@ -71,6 +71,6 @@ impl Control {
 
 impl Care {
     fn apply(&self, config: &PoolConfig) {
-        self.pool.replace(config.endpoints.iter().map(|endpoint| endpoint.value));
+        self.pool.replace(config.listed().iter().map(|endpoint| &endpoint.value));
     }
 }

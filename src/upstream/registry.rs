@@ -51,7 +51,6 @@ impl Source for Registry {
                     sink.count(Metric::PoolCertificateReloads, &[&pool.name, result], count);
                 }
             }
-            sink.count(Metric::Ejections, &[&pool.name, "consecutive_failures"], 0);
         }
     }
 }

@@ -1,23 +1,36 @@
 //! What a configuration says of a pool, and what of that its workers need.
 
 use super::balance::BalanceConfig;
+use super::discovery::dns::DnsConfig;
+use super::discovery::listed::EndpointConfig;
+use super::health::HealthConfig;
+use super::keep_alive::KeepAliveConfig;
+use super::limits::PoolLimitsConfig;
+use super::outlier::OutlierConfig;
 use super::transport::Protocol;
 use crate::base::problem::Spanned;
+use crate::base::units;
 use crate::base::unsupported::Unsupported;
 use crate::tls::ClientTlsConfig;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::time::Duration;
 
-/// Interchangeable endpoints under one name.
+/// Interchangeable endpoints under one name, listed or looked up: `endpoints` or `dns`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PoolConfig {
     /// The name that arms, `fallback` and the override header use.
     pub name: Spanned<String>,
-    /// The addresses, each `IP:PORT`.
-    #[schemars(extend("examples" = [["10.0.0.1:8080", "10.0.0.2:8080"]]))]
-    pub endpoints: Vec<Spanned<SocketAddr>>,
+    /// The addresses, each `IP:PORT` or a map of `address` and `weight`.
+    #[serde(default)]
+    pub endpoints: Option<Vec<Spanned<EndpointConfig>>>,
+    /// A name whose addresses are the endpoints.
+    #[serde(default)]
+    pub dns: Option<Spanned<DnsConfig>>,
+    #[expect(missing_docs, reason = "refused")]
+    #[schemars(skip)]
+    pub kubernetes: Option<Unsupported>,
     /// How a request's endpoint is chosen among the usable ones.
     #[serde(default)]
     pub balance: BalanceConfig,
@@ -27,24 +40,26 @@ pub struct PoolConfig {
     /// Speaks TLS with the endpoints.
     #[serde(default)]
     pub tls: Option<Spanned<ClientTlsConfig>>,
-    #[expect(missing_docs, reason = "refused")]
-    #[schemars(skip)]
-    pub dns: Option<Unsupported>,
-    #[expect(missing_docs, reason = "refused")]
-    #[schemars(skip)]
-    pub kubernetes: Option<Unsupported>,
-    #[expect(missing_docs, reason = "refused")]
-    #[schemars(skip)]
-    pub health: Option<Unsupported>,
-    #[expect(missing_docs, reason = "refused")]
-    #[schemars(skip)]
-    pub outlier: Option<Unsupported>,
-    #[expect(missing_docs, reason = "refused")]
-    #[schemars(skip)]
-    pub limits: Option<Unsupported>,
-    #[expect(missing_docs, reason = "refused")]
-    #[schemars(skip)]
-    pub slow_start: Option<Unsupported>,
+    /// Asks each endpoint for its health from time to time.
+    #[serde(default)]
+    pub health: Option<Spanned<HealthConfig>>,
+    /// Takes endpoints out for a while that fail. Without it: those that do not answer.
+    #[serde(default)]
+    pub outlier: Option<Spanned<OutlierConfig>>,
+    /// The share of healthy endpoints, in percent, below which health and ejections are ignored;
+    /// 0 for never.
+    #[serde(default)]
+    #[schemars(range(max = 100))]
+    pub panic_threshold: Spanned<u8>,
+    /// The most that is asked of the pool at one time.
+    #[serde(default)]
+    pub limits: PoolLimitsConfig,
+    /// How long connections to the endpoints are used.
+    #[serde(default)]
+    pub keep_alive: KeepAliveConfig,
+    /// How long a new endpoint takes to get its full share of requests; 0 for at once.
+    #[serde(default)]
+    pub slow_start: units::Duration,
 }
 
 impl PoolConfig {
@@ -53,15 +68,54 @@ impl PoolConfig {
         let default = if self.tls.is_some() { Protocol::Auto } else { Protocol::Http1 };
         self.protocol.as_ref().map_or(default, |protocol| protocol.value)
     }
+
+    /// The endpoints that the document lists; none if they are looked up.
+    pub fn listed(&self) -> &[Spanned<EndpointConfig>] {
+        self.endpoints.as_deref().unwrap_or_default()
+    }
+
+    /// When endpoints are ejected.
+    pub fn outlier(&self) -> OutlierConfig {
+        self.outlier.as_ref().map_or_else(OutlierConfig::unsaid, |outlier| outlier.value.clone())
+    }
 }
 
 /// What the workers need to know of a pool's settings; changes together with how its endpoints are
 /// spoken to.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct PoolSettings {}
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolSettings {
+    /// When endpoints are ejected.
+    pub outlier: OutlierConfig,
+    /// The share of healthy endpoints in percent below which health is ignored; 0 for never.
+    pub panic_threshold: u8,
+    /// The most that is asked of the pool at one time.
+    pub limits: PoolLimitsConfig,
+    /// How long connections are used.
+    pub keep_alive: KeepAliveConfig,
+    /// How long a new endpoint takes to get its full share.
+    pub slow_start: Duration,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self {
+            outlier: OutlierConfig::unsaid(),
+            panic_threshold: 0,
+            limits: PoolLimitsConfig::default(),
+            keep_alive: KeepAliveConfig::default(),
+            slow_start: Duration::ZERO,
+        }
+    }
+}
 
 impl From<&PoolConfig> for PoolSettings {
-    fn from(_: &PoolConfig) -> Self {
-        Self {}
+    fn from(config: &PoolConfig) -> Self {
+        Self {
+            outlier: config.outlier(),
+            panic_threshold: config.panic_threshold.value,
+            limits: config.limits,
+            keep_alive: config.keep_alive,
+            slow_start: config.slow_start.0,
+        }
     }
 }

@@ -108,7 +108,7 @@ async fn start_upstreams(
     let mut known = HashSet::new();
     for pool in pools {
         let name = &pool.name.value;
-        for address in pool.endpoints.iter().map(|endpoint| endpoint.value) {
+        for address in pool.listed().iter().map(|endpoint| endpoint.address) {
             if !known.insert(address) {
                 continue;
             }

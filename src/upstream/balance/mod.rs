@@ -1,16 +1,19 @@
 //! Which of a pool's usable endpoints takes a request: one file per policy.
 
+mod config;
 mod least_request;
 mod random;
 mod round_robin;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+pub use config::BalanceConfig;
 
-/// How a request's endpoint is chosen among the usable ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum BalanceConfig {
+use crate::predicate::Head;
+use crate::split::Key;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// The compiled form of [`BalanceConfig`].
+#[derive(Debug, Clone, Default)]
+pub enum Balance {
     /// The less busy of two drawn at random (power of two choices).
     #[default]
     LeastRequest,
@@ -18,6 +21,10 @@ pub enum BalanceConfig {
     RoundRobin,
     /// Drawn at random.
     Random,
+    /// The one that is likely to answer first, of two drawn at random.
+    PeakEwma,
+    /// The same for the same key, for as long as it is not overloaded.
+    ConsistentHash(Key),
 }
 
 /// What a policy may look at.
@@ -40,16 +47,24 @@ pub trait InFlight: std::fmt::Debug {
     fn at(&self, endpoint: usize) -> usize;
 }
 
-impl BalanceConfig {
+impl Balance {
+    /// The hash of a request's key, where the policy asks for one and the request has it.
+    pub fn hash(&self, head: &Head<'_>) -> Option<u64> {
+        match self {
+            Self::ConsistentHash(key) => key.value(head).map(|key| xxh3_64(&key)),
+            _ => None,
+        }
+    }
+
     /// The number of the chosen endpoint, or nothing if there is none.
-    pub fn choose(self, question: Question<'_>) -> Option<usize> {
+    pub fn choose(&self, question: Question<'_>) -> Option<usize> {
         match question.in_flight.endpoints() {
             0 => None,
             1 => Some(0),
             _ => Some(match self {
-                Self::LeastRequest => least_request::choose(question),
+                Self::LeastRequest | Self::PeakEwma => least_request::choose(question),
                 Self::RoundRobin => round_robin::choose(question),
-                Self::Random => random::choose(question),
+                Self::Random | Self::ConsistentHash(_) => random::choose(question),
             }),
         }
     }
@@ -63,7 +78,7 @@ fn below(random: u32, bound: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{BalanceConfig, InFlight, Question};
+    use super::{Balance, InFlight, Question};
     use proptest::prelude::*;
 
     impl InFlight for Vec<usize> {
@@ -82,7 +97,7 @@ mod tests {
             in_flight in proptest::collection::vec(0_usize..9, 0..6), turn: usize, random: u64,
         ) {
             for policy in
-                [BalanceConfig::LeastRequest, BalanceConfig::RoundRobin, BalanceConfig::Random]
+                [Balance::LeastRequest, Balance::RoundRobin, Balance::Random]
             {
                 let question = Question { in_flight: &in_flight, turn, random };
                 match policy.choose(question) {

@@ -1,5 +1,8 @@
 //! Where a pool's endpoints come from: one file per source.
 
+pub mod dns;
+pub mod listed;
+
 use std::net::SocketAddr;
 
 /// An endpoint as a source found it.

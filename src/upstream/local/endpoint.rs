@@ -58,11 +58,6 @@ impl LocalEndpoint {
         self.pool.series.shards.of(self.worker)
     }
 
-    /// Notes how an attempt ended.
-    pub fn attempted(&self, retry: bool, outcome: Outcome) {
-        self.shard().attempt(retry, outcome);
-    }
-
     /// How it is spoken to.
     pub fn transport(&self) -> &Transport {
         &self.transport
@@ -133,6 +128,11 @@ impl Place {
     /// The endpoint.
     pub fn endpoint(&self) -> &Rc<LocalEndpoint> {
         &self.0
+    }
+
+    /// Notes how the attempt ended.
+    pub fn attempted(&self, retry: bool, outcome: Outcome) {
+        self.0.shard().attempt(retry, outcome);
     }
 }
 

@@ -5,7 +5,7 @@ mod usable;
 
 pub use endpoint::{LocalEndpoint, Place};
 
-use super::balance::{BalanceConfig, Question};
+use super::balance::{Balance, Question};
 use super::pool::Pool;
 use super::transport::Protocol;
 use crate::telemetry::shard::WorkerIndex;
@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use usable::{Except, Usable};
+use usable::Usable;
 
 /// How often idle connections are looked through.
 pub const SWEEP: Duration = Duration::from_secs(5);
@@ -24,6 +24,19 @@ pub const SWEEP: Duration = Duration::from_secs(5);
 pub struct LocalPools {
     worker: WorkerIndex,
     pools: Box<[Rc<LocalPool>]>,
+}
+
+/// What an endpoint is asked for.
+#[derive(Debug)]
+pub struct Ask<'a> {
+    /// By which policy.
+    pub balance: &'a Balance,
+    /// A fresh random number.
+    pub random: u64,
+    /// The hash of the request's key, where the policy has one and the request too.
+    pub hash: Option<u64>,
+    /// Where the request was sent before.
+    pub tried: &'a [Rc<LocalEndpoint>],
 }
 
 /// One worker's view of a pool.
@@ -96,29 +109,24 @@ impl LocalPool {
         self.protocol.get()
     }
 
-    /// Chooses an endpoint, another one than `except` if there is any, and takes a place there.
-    pub fn take(
-        &self,
-        balance: BalanceConfig,
-        random: u64,
-        except: Option<&LocalEndpoint>,
-    ) -> Option<Place> {
+    /// Chooses an endpoint, one that was not tried yet if there is any, and takes a place there.
+    pub fn take(&self, ask: &Ask<'_>) -> Option<Place> {
         self.refresh();
-        let usable = self.usable.borrow();
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
-        let excepted = except.and_then(|except| {
-            usable.0.iter().position(|endpoint| std::ptr::eq(Rc::as_ptr(endpoint), except))
-        });
-        let chosen = match excepted {
-            Some(except) if usable.0.len() > 1 => {
-                let others = Except { usable: &usable, except };
-                let chosen = balance.choose(Question { in_flight: &others, turn, random })?;
-                others.index(chosen)
-            }
-            _ => balance.choose(Question { in_flight: &*usable, turn, random })?,
-        };
-        usable.0.get(chosen).map(|endpoint| Place::new(Rc::clone(endpoint)))
+        let usable = self.usable.borrow();
+        // Most requests are sent once: the list is made for the others alone.
+        let untried = (!ask.tried.is_empty()).then(|| usable.without(ask.tried));
+        let among = untried.as_ref().filter(|untried| !untried.0.is_empty()).unwrap_or(&usable);
+        let random = ask.random;
+        let chosen = ask.balance.choose(Question { in_flight: among, turn, random })?;
+        among.0.get(chosen).map(|endpoint| Place::new(Rc::clone(endpoint)))
+    }
+
+    /// Whether there is an endpoint that was not tried yet.
+    pub fn has_untried(&self, tried: &[Rc<LocalEndpoint>]) -> bool {
+        self.refresh();
+        !self.usable.borrow().without(tried).0.is_empty()
     }
 
     /// Takes over what changed in the pool since this worker last looked.
@@ -165,7 +173,7 @@ impl Drop for LocalPool {
 
 #[cfg(test)]
 mod tests {
-    use super::{BalanceConfig, LocalPools};
+    use super::{Ask, Balance, LocalEndpoint, LocalPool, LocalPools, Place};
     use crate::telemetry::metrics::Metrics;
     use crate::telemetry::shard::WorkerIndex;
     use crate::upstream::registry::Registry;
@@ -177,6 +185,15 @@ mod tests {
         ([127, 0, 0, 1], port).into()
     }
 
+    fn take(
+        pool: &LocalPool,
+        balance: &Balance,
+        random: u64,
+        tried: &[Rc<LocalEndpoint>],
+    ) -> Place {
+        pool.take(&Ask { balance, random, hash: None, tried }).unwrap()
+    }
+
     #[test]
     fn a_second_attempt_goes_to_another_endpoint_if_there_is_one() {
         let registry = Registry::new(Arc::new(Metrics::new(1)));
@@ -185,13 +202,14 @@ mod tests {
         let pools = LocalPools::new(WorkerIndex(0)).adopt(&[Arc::clone(&pool)]);
         let local = pools.get(0).unwrap();
         for random in (0..100_u64).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15)) {
-            let first = local.take(BalanceConfig::Random, random, None).unwrap();
-            let second = local.take(BalanceConfig::Random, random, Some(first.endpoint())).unwrap();
+            let first = take(local, &Balance::Random, random, &[]);
+            let tried = [Rc::clone(first.endpoint())];
+            let second = take(local, &Balance::Random, random, &tried);
             assert!(!Rc::ptr_eq(first.endpoint(), second.endpoint()));
         }
         pool.replace([address(1)]);
-        let first = local.take(BalanceConfig::Random, 0, None).unwrap();
-        let second = local.take(BalanceConfig::Random, 0, Some(first.endpoint())).unwrap();
+        let first = take(local, &Balance::Random, 0, &[]);
+        let second = take(local, &Balance::Random, 0, &[Rc::clone(first.endpoint())]);
         assert!(Rc::ptr_eq(first.endpoint(), second.endpoint()));
     }
 
@@ -202,8 +220,8 @@ mod tests {
         pool.replace([1, 2].map(address));
         let pools = LocalPools::new(WorkerIndex(0)).adopt(&[Arc::clone(&pool)]);
         let local = pools.get(0).unwrap();
-        let first = local.take(BalanceConfig::LeastRequest, 7, None).unwrap();
-        let second = local.take(BalanceConfig::LeastRequest, 7, None).unwrap();
+        let first = take(local, &Balance::LeastRequest, 7, &[]);
+        let second = take(local, &Balance::LeastRequest, 7, &[]);
         assert!(!Rc::ptr_eq(first.endpoint(), second.endpoint()));
     }
 }

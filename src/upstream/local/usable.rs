@@ -8,11 +8,13 @@ use std::rc::Rc;
 #[derive(Debug, Default)]
 pub(super) struct Usable(pub(super) Vec<Rc<LocalEndpoint>>);
 
-/// The usable endpoints but one.
-#[derive(Debug)]
-pub(super) struct Except<'a> {
-    pub(super) usable: &'a Usable,
-    pub(super) except: usize,
+impl Usable {
+    /// The others than these.
+    pub(super) fn without(&self, tried: &[Rc<LocalEndpoint>]) -> Self {
+        let others =
+            self.0.iter().filter(|endpoint| !tried.iter().any(|t| Rc::ptr_eq(t, endpoint)));
+        Self(others.cloned().collect())
+    }
 }
 
 impl InFlight for Usable {
@@ -22,22 +24,5 @@ impl InFlight for Usable {
 
     fn at(&self, endpoint: usize) -> usize {
         self.0.get(endpoint).map_or(usize::MAX, |endpoint| endpoint.in_flight())
-    }
-}
-
-impl Except<'_> {
-    /// The place among all of a number among the others.
-    pub(super) fn index(&self, endpoint: usize) -> usize {
-        endpoint + usize::from(endpoint >= self.except)
-    }
-}
-
-impl InFlight for Except<'_> {
-    fn endpoints(&self) -> usize {
-        self.usable.endpoints() - 1
-    }
-
-    fn at(&self, endpoint: usize) -> usize {
-        self.usable.at(self.index(endpoint))
     }
 }

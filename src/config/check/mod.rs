@@ -1,19 +1,16 @@
 //! What a document must be beyond its form: names given once, addresses that can be had.
 
+mod pools;
+
 use super::root::Config;
 use super::tree::Document;
 use crate::base::problem::{Location, Problems, Spanned};
 use crate::listener::ListenerConfig;
-use crate::proxy::attempt::{BudgetConfig, RetryOn};
-use crate::upstream::settings::PoolConfig;
-use crate::upstream::transport::Protocol;
 use http::HeaderValue;
 use std::collections::HashMap;
 
 /// The longest name.
 const NAME_BYTES_MAX: usize = 253;
-/// The most endpoints of one pool.
-const ENDPOINTS_MAX: usize = 10_000;
 /// The most retries of one request.
 const ATTEMPTS_MAX: u8 = 10;
 
@@ -54,32 +51,23 @@ pub fn check(document: &Document, config: &Config, problems: &mut Problems) {
         problems.warning(listener.name.at, message);
     }
     for pool in &config.pools {
-        transport(pool, problems);
-        let endpoints = &pool.endpoints;
-        if let Some(first) = endpoints.get(ENDPOINTS_MAX) {
-            problems.error(first.at, format!("a pool has at most {ENDPOINTS_MAX} endpoints"));
-        }
-        for endpoint in endpoints.iter().filter(|endpoint| endpoint.value.port() == 0) {
-            problems.error(endpoint.at, "an endpoint needs a port other than 0");
-        }
-        repeated(document, "endpoint", endpoints, problems);
+        pools::pool(document, pool, problems);
     }
     for retry in config.routes.iter().filter_map(|route| route.retry.as_ref()) {
         if retry.attempts > ATTEMPTS_MAX {
             let message = format!("a request is retried at most {ATTEMPTS_MAX} times");
             problems.error(retry.at, message);
         }
-        if retry.on.iter().any(|on| *on != RetryOn::ConnectFailure) {
-            problems.warning(
-                retry.at,
-                "this version retries connect failures only; the other entries of `on` have no effect yet",
-            );
+        for name in retry.methods.iter().flatten() {
+            if http::Method::from_bytes(name.as_bytes()).is_err() {
+                problems.error(retry.at, format!("`{name}` is no method"));
+            }
         }
-        let (budget, default) = (&retry.budget, BudgetConfig::default());
-        if budget.percent > 100 {
+        if retry.backoff.base > retry.backoff.max {
+            problems.error(retry.at, "`backoff.base` is more than `backoff.max`");
+        }
+        if retry.budget.percent > 100 {
             problems.error(retry.at, "the budget for retries is at most 100 percent");
-        } else if (budget.percent, budget.min) != (default.percent, default.min) {
-            problems.warning(retry.at, "`budget` has no effect in this version yet");
         }
     }
 }
@@ -98,22 +86,6 @@ fn limits(listener: &ListenerConfig, problems: &mut Problems) {
         if zero {
             problems.error(listener.name.at, format!("with 0 for `limits.{name}` {meaning}"));
         }
-    }
-}
-
-/// Notes what can not be, or should not be, of how a pool's endpoints are spoken to.
-fn transport(pool: &PoolConfig, problems: &mut Problems) {
-    if let Some(protocol) = &pool.protocol
-        && protocol.value == Protocol::Auto
-        && pool.tls.is_none()
-    {
-        let message = "without `tls` nobody says which version the endpoints speak";
-        problems.error(protocol.at, message).help = Some("write `http1` or `h2`".to_owned());
-    }
-    if let Some(at) = pool.tls.as_ref().and_then(|tls| tls.unverified()) {
-        let message = "the endpoints' certificates are not verified: anybody between here and \
-                       there can read and change everything";
-        problems.warning(at, message);
     }
 }
 
