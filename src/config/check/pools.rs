@@ -1,6 +1,6 @@
 //! What a pool must be beyond its form.
 
-use crate::base::problem::{Problems, Spanned};
+use crate::base::problem::{Location, Problems, Spanned};
 use crate::config::tree::Document;
 use crate::upstream::discovery::listed::EndpointConfig;
 use crate::upstream::health::HealthConfig;
@@ -10,12 +10,14 @@ use crate::upstream::transport::Protocol;
 
 /// The most endpoints of one pool.
 const ENDPOINTS_MAX: usize = 10_000;
+/// Where the endpoints of a pool may come from.
+const SOURCES: [&str; 3] = ["endpoints", "dns", "kubernetes"];
 /// The longest name that DNS knows (RFC 1035 section 2.3.4).
 const HOST_BYTES_MAX: usize = 253;
 
 /// Notes what can not be, or should not be, of a pool.
 pub(super) fn pool(document: &Document, pool: &PoolConfig, problems: &mut Problems) {
-    source(pool, problems);
+    source(document, pool, problems);
     transport(pool, problems);
     endpoints(document, pool, problems);
     if let Some(health) = &pool.health {
@@ -31,11 +33,15 @@ pub(super) fn pool(document: &Document, pool: &PoolConfig, problems: &mut Proble
 }
 
 /// Notes a pool whose endpoints come from nowhere, or from two places.
-fn source(pool: &PoolConfig, problems: &mut Problems) {
+fn source(document: &Document, pool: &PoolConfig, problems: &mut Problems) {
     match (&pool.endpoints, &pool.dns) {
         (None, None) => {
-            problems.error(pool.name.at, "the pool says nowhere where its endpoints are").help =
-                Some("write `endpoints` or `dns`".to_owned());
+            // One that is there and wrong has been told of.
+            let written = |at| SOURCES.iter().any(|name| document.field(at, name).is_some());
+            if let Some(at) = node(document, pool).filter(|at| !written(*at)) {
+                problems.error(at, "`endpoints` is missing").help =
+                    Some("list them, or write `dns` to look them up".to_owned());
+            }
         }
         (Some(_), Some(dns)) => {
             problems.error(dns.at, "a pool has either `endpoints` or `dns`");
@@ -57,6 +63,12 @@ fn source(pool: &PoolConfig, problems: &mut Problems) {
     if dns.ttl_min > dns.ttl_max {
         problems.error(dns.at, "`ttlMin` is more than `ttlMax`");
     }
+}
+
+/// Where a pool is written.
+fn node(document: &Document, pool: &PoolConfig) -> Option<Location> {
+    let pools = document.items(document.field(document.root(), "pools")?)?;
+    pools.iter().copied().find(|at| document.field(*at, "name") == Some(pool.name.at))
 }
 
 fn endpoints(document: &Document, pool: &PoolConfig, problems: &mut Problems) {

@@ -54,7 +54,10 @@ impl<'de> Deserialize<'de> for EndpointConfig {
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<EndpointConfig, E> {
                 let address = text.parse().map_err(|_| {
-                    E::custom(format!("`{text}` is no address: an endpoint is `IP:PORT`"))
+                    E::custom(format!(
+                        "`{text}` is no IP address with a port, such as `10.0.0.1:8080` or \
+                         `[::1]:8080` (a host name is looked up by `dns: {{ host, port }}`)"
+                    ))
                 })?;
                 Ok(EndpointConfig { address, weight: 1 })
             }
