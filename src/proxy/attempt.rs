@@ -1,7 +1,9 @@
 //! One try to get a response from an endpoint, counted by how it ended.
 
+use super::again::Judge;
 use super::either::exchange_either;
 use super::error::Error;
+use super::grpc;
 use super::timeouts::End;
 use super::upgrade::Upgrade;
 use crate::base::body::Progress;
@@ -39,12 +41,33 @@ pub struct Means<'a> {
     pub response: &'a Rc<Deadlines>,
     /// Whether this is a retry.
     pub retry: bool,
+    /// Whether the request may be sent again although an endpoint may have acted on it.
+    pub repeatable: bool,
+    /// Whether it is a gRPC call.
+    pub call: bool,
+    /// Who says which responses are not to be passed on; nobody if another attempt may not be made.
+    pub judge: Option<&'a Judge<'a>>,
     /// When the request came.
     pub started: Instant,
 }
 
 /// A response: its head, and its body that is still on the way.
 pub type Answer = (response::Parts, Receiving);
+
+/// Why an attempt brought no response to pass on.
+#[derive(Debug, Clone, Copy)]
+pub enum Failure {
+    /// It failed.
+    Cause(Error),
+    /// A response came that is asked for again.
+    Unwanted(Outcome),
+}
+
+impl From<Error> for Failure {
+    fn from(cause: Error) -> Self {
+        Self::Cause(cause)
+    }
+}
 
 /// Counts an attempt when it is over, as cancelled if its future was dropped.
 struct Counted<'a> {
@@ -66,7 +89,7 @@ pub async fn attempt(
     outgoing: &mut Outgoing<Incoming>,
     end: &mut Option<End>,
     means: &Means<'_>,
-) -> Result<Answer, Error> {
+) -> Result<Answer, Failure> {
     let endpoint = place.endpoint();
     let mut counted = Counted { place, retry: means.retry, outcome: Outcome::Cancelled };
     let result = match &outgoing.message {
@@ -77,26 +100,40 @@ pub async fn attempt(
         }
     };
     counted.outcome = match &result {
-        Ok((parts, _)) if parts.status.is_server_error() => Outcome::ServerError,
-        Ok(_) => Outcome::Success,
-        Err(Error::ConnectFailed | Error::UpstreamProtocol) => Outcome::ConnectFailure,
-        Err(Error::ConnectTimedOut) => Outcome::ConnectTimeout,
+        Ok((parts, _)) => answered_with(parts, means.call),
+        Err(Failure::Unwanted(outcome)) => *outcome,
+        Err(Failure::Cause(cause)) => failed_with(*cause, means),
+    };
+    result
+}
+
+/// What a response says of its endpoint. A gRPC call whose head is all there is of its response
+/// ("Trailers-Only") is known by its status.
+fn answered_with(parts: &response::Parts, call: bool) -> Outcome {
+    let failed = call && grpc::status(&parts.headers).is_some_and(grpc::is_server_error);
+    if failed || parts.status.is_server_error() { Outcome::ServerError } else { Outcome::Success }
+}
+
+/// What a failure says of its endpoint.
+fn failed_with(cause: Error, means: &Means<'_>) -> Outcome {
+    match cause {
+        Error::ConnectFailed | Error::UpstreamProtocol => Outcome::ConnectFailure,
+        Error::ConnectTimedOut => Outcome::ConnectTimeout,
         // The client may be what took the time.
-        Err(Error::RequestTimedOut | Error::DeadlineExceeded)
+        Error::RequestTimedOut | Error::DeadlineExceeded
             if means.progress.is_some_and(Progress::is_waiting) =>
         {
             Outcome::Cancelled
         }
-        Err(Error::ResponseTimedOut | Error::RequestTimedOut | Error::DeadlineExceeded) => {
+        Error::ResponseTimedOut | Error::RequestTimedOut | Error::DeadlineExceeded => {
             Outcome::ResponseTimeout
         }
-        Err(Error::UpstreamTls) => Outcome::TlsFailure,
-        Err(Error::UpstreamFull | Error::UpstreamRefused) => Outcome::Refused,
-        Err(Error::InvalidResponse | Error::NotUpgraded) => Outcome::InvalidResponse,
-        Err(Error::UpstreamReset) => Outcome::Reset,
-        Err(_) => Outcome::Cancelled,
-    };
-    result
+        Error::UpstreamTls => Outcome::TlsFailure,
+        Error::UpstreamFull | Error::UpstreamRefused => Outcome::Refused,
+        Error::InvalidResponse | Error::NotUpgraded => Outcome::InvalidResponse,
+        Error::UpstreamReset => Outcome::Reset,
+        _ => Outcome::Cancelled,
+    }
 }
 
 /// Tries a kept connection first; if that turns out to be closed, a new one.
@@ -104,12 +141,18 @@ async fn exchange(
     endpoint: &Rc<LocalEndpoint>,
     upload: &mut Option<Upload<Incoming>>,
     means: &Means<'_>,
-) -> Result<Answer, Error> {
+) -> Result<Answer, Failure> {
     if endpoint.transport().protocol != Protocol::Http1 {
         // The pool was told to speak HTTP/2 since the request was written.
-        return Err(Error::UpstreamProtocol);
+        return Err(Error::UpstreamProtocol.into());
     }
     let mut kept = endpoint.take_idle();
+    if !means.repeatable {
+        // What may not be sent twice is worth a system call to see whether the endpoint has closed.
+        while kept.as_ref().is_some_and(|connection| !connection.is_open_now()) {
+            kept = endpoint.take_idle();
+        }
+    }
     loop {
         let connection = match kept.take() {
             Some(connection) => connection,
@@ -122,7 +165,8 @@ async fn exchange(
         // Over a kept connection the request goes out as it came: the clock need not be read again.
         let fresh = means.retry || !reused;
         match send(connection, endpoint, upload, means, fresh).await {
-            Err(Error::UpstreamReset) if reused && can_repeat(upload.as_mut(), means) => {}
+            Err(Failure::Cause(Error::UpstreamReset))
+                if reused && can_repeat(upload.as_mut(), means) => {}
             result => return result,
         }
     }
@@ -145,15 +189,30 @@ pub(super) async fn send(
     upload: &mut Option<Upload<Incoming>>,
     means: &Means<'_>,
     fresh: bool,
-) -> Result<Answer, Error> {
+) -> Result<Answer, Failure> {
     let mut sending = Sending::new(connection, upload, means.method, means.informational);
-    match answered(means, fresh, |cx| sending.poll(cx, endpoint)).await {
-        Ok((parts, receiving)) => {
-            check_upgrade(&parts, means).map(|()| (parts, Receiving::Http1(receiving)))
-        }
-        Err(Failed::Sending(error)) => Err(not_answered(&error)),
-        Err(Failed::TimedOut) => Err(Error::ResponseTimedOut),
+    let head = match answered(means, fresh, |cx| sending.poll(cx)).await {
+        Ok(head) => head,
+        Err(Failed::Sending(error)) => return Err(not_answered(&error).into()),
+        Err(Failed::TimedOut) => return Err(Error::ResponseTimedOut.into()),
+    };
+    check_upgrade(&head.parts, means)?;
+    if let Some(outcome) = unwanted(&head.parts, means, sending.can_repeat()) {
+        sending.discard(head, endpoint);
+        return Err(Failure::Unwanted(outcome));
     }
+    let (parts, receiving) = sending.accept(head, endpoint);
+    Ok((parts, Receiving::Http1(receiving)))
+}
+
+/// What a response says of its endpoint if it is not to be passed on.
+pub(super) fn unwanted(
+    parts: &response::Parts,
+    means: &Means<'_>,
+    can_repeat: bool,
+) -> Option<Outcome> {
+    let judge = means.judge.filter(|judge| can_repeat && judge.discards(parts));
+    judge.map(|_| answered_with(parts, means.call))
 }
 
 /// Why a request that is being sent gets no response.

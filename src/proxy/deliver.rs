@@ -1,15 +1,17 @@
 //! The delivery of one request, in one straight line: decide, attempt, answer.
 
-use super::attempt::{Answer, Means, attempt};
+use super::again::{Delivery, Way};
+use super::attempt::Answer;
 use super::authority;
-use super::decide::{Decision, decide};
+use super::decide::{Decision, choose, decide};
 use super::downstream::Downstream;
 use super::error::{Blame, Error, Meaning};
 use super::exchange::{Ending, Exchange, ResponseBody};
 use super::framing::check_request;
 use super::grpc;
 use super::headers::{prepare_request, prepare_response};
-use super::snapshot::{Route, Snapshot};
+use super::retry::RetryPool;
+use super::snapshot::{LocalSnapshot, Route, Snapshot};
 use super::timeouts::End;
 use super::upgrade::Upgrade;
 use super::worker::Proxy;
@@ -18,14 +20,19 @@ use crate::base::bounds::Bounds;
 use crate::base::clock;
 use crate::base::incoming::Incoming;
 use crate::predicate::Head;
-use crate::split::Choice;
-use crate::upstream::local::{Ask, LocalPool, Place};
+use crate::split::{PoolIndex, Reason};
+use crate::upstream::local::{LocalPool, Place};
 use crate::upstream::outgoing::Outgoing;
+use crate::upstream::transport::Protocol;
 use bytes::Bytes;
-use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use std::rc::Rc;
+
+/// After how many seconds a client may ask again for what nobody could take (RFC 9110 section
+/// 10.2.3): endpoints come back within seconds, and the others that wait will ask too.
+const SOON: HeaderValue = HeaderValue::from_static("1");
 
 /// Delivers a request and answers it, whatever happens.
 pub async fn deliver(
@@ -40,60 +47,57 @@ pub async fn deliver(
 
     let asked = asked(proxy, &mut parts, &incoming);
     let decided = check_and_decide(proxy, snapshot, downstream, &mut parts);
-    let (decision, hash) = decided.unwrap_or_default();
+    let Decided { decision, way, elsewhere } = decided.unwrap_or_default();
     let call = grpc::is_call(&parts.method, &parts.headers);
     let mut exchange = Exchange::begin(proxy, &local, decision, started, call);
-    let Choice { pool, override_refused, .. } = decision.choice;
     let route = decision.route.and_then(|route| snapshot.routes.get(route));
     let route = decided.and_then(|_| route.ok_or(Error::NoRoute));
     let chosen = route.and_then(|route| {
-        let pool = pool.and_then(|pool| local.pool(pool)).ok_or(Error::NoEndpoint)?;
+        let (way, pool) =
+            way.and_then(|way| Some((way, local.pool(way.pool)?.0))).ok_or(Error::NoEndpoint)?;
         route.limits.admit(&incoming)?;
-        Ok((route, pool, grant(asked, route)?))
+        Ok((route, way, pool, grant(asked, route)?))
     });
-    let (route, (pool, balance), upgrade) = match chosen {
+    let (route, way, pool, upgrade) = match chosen {
         Ok(chosen) => chosen,
         Err(cause) => return answer(exchange, cause),
     };
 
-    let mut end = End::of(&route.timeouts, call, &parts.headers);
-    let refused = route.split.override_header().filter(|_| override_refused);
+    let end = End::of(&route.timeouts, call, &parts.headers);
+    let refused = route.split.override_header().filter(|_| decision.choice.override_refused);
     prepare_request(&mut parts, downstream, refused, upgrade.as_deref());
     let method = parts.method.clone();
     let informational = incoming.informational();
-    let (mut outgoing, progress) = outgoing(parts, incoming, route, pool, upgrade.is_some());
-    let deadlines = proxy.deadlines(route.timeouts.response);
-    let mut failed: Option<(Place, Error)> = None;
-    let mut tried = Vec::new();
-    for retry in 0..=route.retry.attempts {
-        let again = failed.as_ref().is_none_or(|(_, cause)| cause.may_succeed_elsewhere());
-        if !again || !outgoing.is_unsent() {
-            break;
+    let keeps = upgrade.is_none() && route.retry.keeps_body(&method, call);
+    let protocol = protocol(&local, pool, elsewhere);
+    let (body, progress) = body(incoming, route, upgrade.is_some());
+    let mut delivery = Delivery {
+        proxy,
+        local: &local,
+        route,
+        way,
+        elsewhere,
+        method: &method,
+        call,
+        repeatable: method.is_idempotent() && (progress.is_none() || keeps),
+        informational,
+        deadlines: proxy.deadlines(route.timeouts.response),
+        started,
+        outgoing: Outgoing::new(parts, body, protocol, upgrade.is_some(), keeps),
+        upgrade,
+        progress,
+        end,
+    };
+    match delivery.run().await {
+        Ok((answer, place)) => {
+            let Delivery { end, progress, upgrade, .. } = delivery;
+            relay(exchange, downstream, route, answer, Sent { place, end, progress, upgrade })
         }
-        tried.extend(failed.as_ref().map(|(place, _)| Rc::clone(place.endpoint())));
-        let ask = Ask { balance, random: proxy.random(), hash, tried: &tried };
-        let Some(place) = pool.take(&ask) else { break };
-        let means = Means {
-            method: &method,
-            upgrade: upgrade.as_deref(),
-            progress: progress.as_deref(),
-            informational: informational.as_ref(),
-            connect: route.timeouts.connect,
-            response: &deadlines,
-            retry: retry > 0,
-            started,
-        };
-        match attempt(&place, &mut outgoing, &mut end, &means).await {
-            Ok(answer) => {
-                let sent = Sent { place, end, progress, upgrade };
-                return relay(exchange, downstream, route, answer, sent);
-            }
-            Err(cause) => failed = Some((place, cause)),
+        Err(cause) => {
+            exchange.failed(cause);
+            answer(exchange, cause)
         }
     }
-    let cause = failed.map_or(Error::NoEndpoint, |(_, cause)| cause);
-    exchange.failed(cause);
-    answer(exchange, cause)
 }
 
 /// The protocol that the client would rather speak, if it can.
@@ -113,21 +117,26 @@ fn grant(asked: Option<Box<Upgrade>>, route: &Route) -> Result<Option<Box<Upgrad
     }
 }
 
-/// What is to be sent, and how far its body got if it has one.
-fn outgoing(
-    parts: Parts,
+/// The body that is to be sent, and how far it got if there is one.
+fn body(
     incoming: Incoming,
     route: &Route,
-    pool: &LocalPool,
     upgrade: bool,
-) -> (Outgoing<Incoming>, Option<Rc<Progress>>) {
+) -> (Body<Incoming>, Option<Rc<Progress>>) {
     let incoming = if upgrade { incoming.into_tunnel() } else { incoming };
     let mut body = Body::stream(incoming, route.timeouts.idle);
     if let Some(bounds) = route.limits.bounds().filter(|_| !upgrade) {
         body.bound(bounds);
     }
     let progress = body.progress();
-    (Outgoing::new(parts, body, pool.protocol(), upgrade), progress)
+    (body, progress)
+}
+
+/// The version in which the request is written: one that suits all pools that it may go to.
+fn protocol(local: &LocalSnapshot, pool: &LocalPool, elsewhere: Option<Way>) -> Protocol {
+    let protocol = pool.protocol();
+    let other = elsewhere.and_then(|way| local.pool(way.pool)).map(|(pool, _)| pool.protocol());
+    if other.is_none_or(|other| other == protocol) { protocol } else { Protocol::Auto }
 }
 
 /// Refuses what can not be understood or can be in two ways, and decides about the rest.
@@ -136,7 +145,7 @@ fn check_and_decide(
     snapshot: &Snapshot,
     downstream: &Downstream,
     parts: &mut Parts,
-) -> Result<(Decision, Option<u64>), Error> {
+) -> Result<Decided, Error> {
     check_request(parts, &downstream.forwarding)?;
     snapshot.ambiguity.resolve(&mut parts.uri, &mut parts.headers)?;
     let host = authority::host(&parts.uri, &parts.headers, parts.version)?;
@@ -153,8 +162,33 @@ fn check_and_decide(
     };
     let usable = |pool| snapshot.is_usable(pool);
     let decision = decide(snapshot, &head, &usable, Some(proxy.random()));
-    let balance = decision.choice.pool.and_then(|pool| snapshot.balances.get(pool.0));
-    Ok((decision, balance.and_then(|balance| balance.hash(&head))))
+    let way = |pool: PoolIndex| Way {
+        pool,
+        hash: snapshot.balances.get(pool.0).and_then(|balance| balance.hash(&head)),
+    };
+    let elsewhere =
+        decision.choice.pool.filter(|_| may_leave(snapshot, &decision)).and_then(|pool| {
+            let usable = |other| other != pool && snapshot.is_usable(other);
+            choose(snapshot, decision.route, &head, &usable, Some(proxy.random())).choice.pool
+        });
+    Ok(Decided { decision, way: decision.choice.pool.map(way), elsewhere: elsewhere.map(way) })
+}
+
+/// Whether a retry may leave the pool that was decided for; not if the request names it itself.
+fn may_leave(snapshot: &Snapshot, decision: &Decision) -> bool {
+    let route = decision.route.and_then(|route| snapshot.routes.get(route));
+    let retry = route.map(|route| &route.retry);
+    let retry = retry.filter(|retry| retry.attempts > 0 && retry.pool == RetryPool::Fallback);
+    retry.is_some() && decision.choice.reason != Some(Reason::Override)
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone, Copy, Default)]
+struct Decided {
+    decision: Decision,
+    way: Option<Way>,
+    /// Where it would go without that pool, if a retry may leave it.
+    elsewhere: Option<Way>,
 }
 
 /// What is left of a request that was sent.
@@ -215,6 +249,9 @@ fn answer(mut exchange: Exchange, cause: Error) -> Response<ResponseBody> {
     if meaning.blame == Blame::Downstream {
         // What follows a refused request may be a part of it, so nobody reads it.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if matches!(cause, Error::NoEndpoint | Error::PoolOverloaded) {
+        headers.insert(RETRY_AFTER, SOON);
     }
     if cause == Error::Connect {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE, OPTIONS"));

@@ -72,6 +72,17 @@ pub fn status(fields: &HeaderMap) -> Option<u16> {
     Some(status.filter(|status| *status <= LAST).unwrap_or(UNKNOWN))
 }
 
+/// Whether a status means that the server failed, and not the call (as in Envoy's
+/// `grpcToHttpStatus`, those that stand for 500, 503 and 504).
+pub const fn is_server_error(status: u16) -> bool {
+    const UNKNOWN: u16 = 2;
+    const DEADLINE_EXCEEDED: u16 = 4;
+    const INTERNAL: u16 = 13;
+    const UNAVAILABLE: u16 = 14;
+    const DATA_LOSS: u16 = 15;
+    matches!(status, UNKNOWN | DEADLINE_EXCEEDED | INTERNAL | UNAVAILABLE | DATA_LOSS)
+}
+
 /// At most eight digits and a unit.
 fn parse_timeout(field: &[u8]) -> Option<Duration> {
     const DIGITS_MAX: usize = 8;

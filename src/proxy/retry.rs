@@ -221,6 +221,8 @@ pub struct Retry {
     pub pool: RetryPool,
     /// The most retries at one time.
     pub budget: BudgetConfig,
+    /// Whether any response is retried.
+    pub looks_at_responses: bool,
     backoff: BackoffConfig,
     on: Box<[RetryOn]>,
     /// The methods that may happen twice; none for the idempotent ones.
@@ -235,6 +237,8 @@ impl Retry {
             attempts: config.attempts,
             pool: config.pool,
             budget: config.budget,
+            looks_at_responses: (config.on.iter())
+                .any(|on| matches!(on, RetryOn::Status(_) | RetryOn::Grpc(_))),
             backoff: config.backoff,
             on: config.on.as_slice().into(),
             methods: methods.map(|names| names.iter().filter_map(|m| m.parse().ok()).collect()),

@@ -106,16 +106,16 @@ impl End {
     }
 
     /// Does what the exchange has to do, but no longer than to its end.
-    pub async fn limit<T>(
+    pub async fn limit<T, E: From<Error>>(
         end: &mut Option<Self>,
-        mut work: Pin<&mut impl Future<Output = Result<T, Error>>>,
-    ) -> Result<T, Error> {
+        mut work: Pin<&mut impl Future<Output = Result<T, E>>>,
+    ) -> Result<T, E> {
         poll_fn(|cx| {
             if let Poll::Ready(result) = work.as_mut().poll(cx) {
                 return Poll::Ready(result);
             }
             match end {
-                Some(end) => end.timer.as_mut().poll(cx).map(|()| Err(end.cause)),
+                Some(end) => end.timer.as_mut().poll(cx).map(|()| Err(end.cause.into())),
                 None => Poll::Pending,
             }
         })

@@ -1,4 +1,4 @@
-//! A request's body of which the beginning is kept, for endpoints that say they did not look at it.
+//! A request's body of which the beginning may be kept, so that it can be sent again.
 
 use crate::base::body::{Body, BodyError, Source};
 use bytes::Bytes;
@@ -16,13 +16,19 @@ const KEPT_PARTS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Kept<S> {
     body: Body<S>,
+    /// What is kept, if anything is to be; in a box, because most bodies pass.
+    beginning: Option<Box<Beginning>>,
+    state: State,
+    /// Whether the body has told of its end.
+    ended: bool,
+}
+
+#[derive(Debug, Default)]
+struct Beginning {
     parts: Vec<Part>,
     /// How many of the parts were passed on since the beginning.
     passed: usize,
     bytes: usize,
-    state: State,
-    /// Whether the body has told of its end.
-    ended: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -44,8 +50,22 @@ enum State {
 impl<S: Source> Kept<S> {
     /// Keeps the beginning of this body once it is asked for.
     pub fn new(body: Body<S>) -> Self {
-        let state = State::Untouched;
-        Self { body, parts: Vec::new(), passed: 0, bytes: 0, state, ended: false }
+        Self { beginning: Some(Box::default()), ..Self::passing(body) }
+    }
+
+    /// Keeps nothing of this body: it can begin anew only as long as nobody has asked for it.
+    pub fn passing(body: Body<S>) -> Self {
+        Self { body, beginning: None, state: State::Untouched, ended: false }
+    }
+
+    /// Whether it comes from a connection.
+    pub fn is_streamed(&self) -> bool {
+        matches!(self.body, Body::Stream(_))
+    }
+
+    /// Ends when nothing has moved for as long as the body may pause, whoever is waited for.
+    pub fn stalled(&mut self) -> impl Future<Output = BodyError> + use<S> {
+        self.body.stalled()
     }
 
     /// Whether nobody has asked for any of it.
@@ -60,13 +80,17 @@ impl<S: Source> Kept<S> {
 
     /// Begins anew.
     pub fn rewind(&mut self) {
-        self.passed = 0;
+        if let Some(beginning) = &mut self.beginning {
+            beginning.passed = 0;
+        }
     }
 
     /// Keeps nothing from now on.
     pub fn forget(&mut self) {
-        self.parts.drain(..self.passed);
-        self.passed = 0;
+        if let Some(beginning) = &mut self.beginning {
+            let passed = std::mem::take(&mut beginning.passed);
+            beginning.parts.drain(..passed);
+        }
         self.state = State::Gone;
     }
 
@@ -80,19 +104,12 @@ impl<S: Source> Kept<S> {
         self.body.abandon();
     }
 
-    /// Puts a body back that was taken.
-    pub fn put_back(&mut self, body: Body<S>) {
-        self.body = body;
-    }
-
     /// The next part, as of any body.
     pub fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        if let Some(part) = self.parts.get(self.passed) {
-            let frame = part.frame();
-            self.passed += 1;
+        if let Some(frame) = self.beginning.as_mut().and_then(|beginning| beginning.next()) {
             return Poll::Ready(Some(Ok(frame)));
         }
         if self.ended {
@@ -100,7 +117,7 @@ impl<S: Source> Kept<S> {
         }
         let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
         if self.state == State::Untouched {
-            self.state = State::Whole;
+            self.state = if self.beginning.is_some() { State::Whole } else { State::Gone };
         }
         match &frame {
             None => self.ended = true,
@@ -119,18 +136,26 @@ impl<S: Source> Kept<S> {
             (None, Some(trailers)) => Part::Trailers(trailers.clone()),
             (None, None) => return,
         };
-        self.bytes += frame.data_ref().map_or(0, Bytes::len);
-        if self.bytes > KEPT_BYTES_MAX || self.parts.len() == KEPT_PARTS_MAX {
+        let Some(beginning) = &mut self.beginning else { return };
+        beginning.bytes += frame.data_ref().map_or(0, Bytes::len);
+        if beginning.bytes > KEPT_BYTES_MAX || beginning.parts.len() == KEPT_PARTS_MAX {
             return self.lose();
         }
-        self.parts.push(part);
-        self.passed = self.parts.len();
+        beginning.parts.push(part);
+        beginning.passed = beginning.parts.len();
     }
 
     fn lose(&mut self) {
         self.state = State::Gone;
-        self.parts = Vec::new();
-        self.passed = 0;
+        self.beginning = None;
+    }
+}
+
+impl Beginning {
+    fn next(&mut self) -> Option<Frame<Bytes>> {
+        let frame = self.parts.get(self.passed)?.frame();
+        self.passed += 1;
+        Some(frame)
     }
 }
 
@@ -199,6 +224,15 @@ mod tests {
             assert!(kept.is_whole() && !kept.is_untouched());
             kept.rewind();
         }
+    }
+
+    #[test]
+    fn a_body_that_passes_does_not() {
+        let frames = Frames(vec![data(3)].into_iter());
+        let mut passing = Kept::passing(Body::stream(frames, Duration::from_secs(1)));
+        assert!(passing.is_whole());
+        assert_eq!(read(&mut passing).0, [3]);
+        assert!(!passing.is_whole());
     }
 
     #[test]

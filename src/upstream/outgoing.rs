@@ -38,9 +38,17 @@ impl<S> Message<S> {
 }
 
 impl<S: Source> Outgoing<S> {
-    /// A request to a pool.
-    pub fn new(parts: request::Parts, body: Body<S>, protocol: Protocol, upgrade: bool) -> Self {
+    /// A request to a pool. `keeps` says whether its body is to be kept for another attempt; for
+    /// endpoints that may refuse a stream unseen it is in any case.
+    pub fn new(
+        parts: request::Parts,
+        body: Body<S>,
+        protocol: Protocol,
+        upgrade: bool,
+        keeps: bool,
+    ) -> Self {
         if protocol == Protocol::Http1 {
+            let body = if keeps { Kept::new(body) } else { Kept::passing(body) };
             return Self { upload: Some(written(parts, body, upgrade)), message: None };
         }
         let streamed = matches!(body, Body::Stream(_));
@@ -57,29 +65,47 @@ impl<S: Source> Outgoing<S> {
         }
     }
 
+    /// Makes it ready to be sent again although an endpoint may have acted on it; says whether it
+    /// is.
+    pub fn rewind(&mut self) -> bool {
+        match (&mut self.upload, &mut self.message) {
+            (Some(upload), _) => upload.rewind(),
+            (None, Some(message)) if message.body.is_whole() => {
+                message.spent = false;
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Writes it as HTTP/1.1 for an endpoint that speaks no HTTP/2; says whether it is written.
     pub fn write_http1(&mut self) -> bool {
         if self.upload.is_some() {
             return true;
         }
-        let Some(message) = &mut self.message else { return false };
-        let Some(body) = message.body.take_untouched() else { return false };
+        let Some(message) = self.message.as_mut().filter(|message| message.body.is_whole()) else {
+            return false;
+        };
+        let mut body = std::mem::replace(&mut message.body, Kept::new(Body::empty()));
+        body.rewind();
         let upgrade = message.is_upgrade();
         self.upload = Some(written(message.parts.clone(), body, upgrade));
         true
     }
 
-    /// Makes a message of it again if it was not sent; says whether it is one.
+    /// Makes a message of it again if all of it may still come; says whether it is one.
     pub fn unwrite_http1(&mut self) -> bool {
         let Some(message) = &mut self.message else { return false };
         let Some(upload) = &mut self.upload else { return true };
+        let spent = !upload.is_unsent();
         let Some(body) = upload.take_body() else { return false };
-        message.body.put_back(body);
+        message.body = body;
+        message.spent |= spent;
         self.upload = None;
         true
     }
 }
 
-fn written<S: Source>(parts: request::Parts, body: Body<S>, upgrade: bool) -> Upload<S> {
+fn written<S: Source>(parts: request::Parts, body: Kept<S>, upgrade: bool) -> Upload<S> {
     if upgrade { Upload::upgrade(&parts, body) } else { Upload::new(parts, body) }
 }

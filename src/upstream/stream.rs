@@ -1,6 +1,8 @@
 //! What carries the bytes to an endpoint and back: a socket, or TLS on one.
 
+use socket2::SockRef;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -32,6 +34,19 @@ impl Stream {
                 Pin::new(stream).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
             }
         }
+    }
+}
+
+impl Stream {
+    /// Whether nothing has come, the end included, as the system knows it at this moment: the
+    /// runtime may not have heard of it yet.
+    pub fn is_open_now(&self) -> bool {
+        let stream = match self {
+            Self::Plain(stream) => stream,
+            Self::Secure(stream) => stream.get_ref().0,
+        };
+        let peeked = SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]);
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 

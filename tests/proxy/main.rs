@@ -33,6 +33,7 @@ mod metrics;
 mod paths;
 mod proxy_protocol;
 mod reload;
+mod retries;
 mod routing;
 mod semantics;
 mod support;

@@ -69,6 +69,12 @@ impl Connection {
         self.stream.is_quiet()
     }
 
+    /// Whether the endpoint has neither closed it nor sent anything, as the system knows it at this
+    /// moment; always costs a system call.
+    pub fn is_open_now(&self) -> bool {
+        self.stream.is_open_now()
+    }
+
     /// Whether it is to be kept when idle connections are looked through.
     pub fn outlives_sweep(&mut self) -> bool {
         self.sweeps = self.sweeps.saturating_add(1);

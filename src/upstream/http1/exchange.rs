@@ -16,7 +16,7 @@ use http_body::{Body, Frame, SizeHint};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 /// The most informational responses (1xx) before the final one.
 const INFORMATIONAL_MAX: u8 = 16;
@@ -89,12 +89,8 @@ impl<'u, S: Source + 'static> Sending<'u, S> {
         Self { connection, upload, method, informed, searched: 0, informational: 0, broken: false }
     }
 
-    /// Sends on, and waits for the head of the response.
-    pub fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        endpoint: &Rc<LocalEndpoint>,
-    ) -> Poll<Result<(response::Parts, Receiving), SendError>> {
+    /// Sends on, and waits for the head of the response, which is then to be accepted or discarded.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Head, SendError>> {
         let Some(connection) = &mut self.connection else {
             return Poll::Ready(Err(SendError::Closed));
         };
@@ -123,13 +119,11 @@ impl<'u, S: Source + 'static> Sending<'u, S> {
             let taken = take_response(&mut connection.received, &mut self.searched, self.method);
             let mut head = taken.map_err(SendError::Invalid)?;
             while let Some(Head { parts, decoder, keep_alive }) = head.take() {
-                if !parts.status.is_informational() {
-                    return Poll::Ready(Ok(self.answered(parts, decoder, keep_alive, endpoint)));
-                }
-                if parts.status == StatusCode::SWITCHING_PROTOCOLS
-                    && self.upload.as_mut().is_some_and(Upload::switch)
+                if !parts.status.is_informational()
+                    || (parts.status == StatusCode::SWITCHING_PROTOCOLS
+                        && self.upload.as_mut().is_some_and(Upload::switch))
                 {
-                    return Poll::Ready(Ok(self.switched(parts, endpoint)));
+                    return Poll::Ready(Ok(Head { parts, decoder, keep_alive }));
                 }
                 // Any other 101 is one that nobody asked for.
                 self.informational += 1;
@@ -149,13 +143,42 @@ impl<'u, S: Source + 'static> Sending<'u, S> {
         }
     }
 
-    fn answered(
-        &mut self,
-        parts: response::Parts,
-        decoder: Decoder,
-        keep_alive: bool,
+    /// Whether the request can be sent again, although it was answered.
+    pub fn can_repeat(&self) -> bool {
+        self.upload.as_ref().is_some_and(Upload::can_rewind)
+    }
+
+    /// Passes the response over, so that the request can be sent again.
+    pub fn discard(mut self, head: Head, endpoint: &Rc<LocalEndpoint>) {
+        let sent = self.upload.as_ref().is_some_and(Upload::is_sent);
+        if !sent || self.broken {
+            return;
+        }
+        // What has come of it already is taken, and the connection kept if that is all.
+        let (_, mut receiving) = self.answered(head, endpoint);
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(Ok(_))) = Pin::new(&mut receiving).poll_frame(&mut cx) {}
+    }
+
+    /// Takes the response over.
+    pub fn accept(
+        mut self,
+        head: Head,
         endpoint: &Rc<LocalEndpoint>,
     ) -> (response::Parts, Receiving) {
+        if head.parts.status == StatusCode::SWITCHING_PROTOCOLS {
+            self.switched(head.parts, endpoint)
+        } else {
+            self.answered(head, endpoint)
+        }
+    }
+
+    fn answered(
+        &mut self,
+        head: Head,
+        endpoint: &Rc<LocalEndpoint>,
+    ) -> (response::Parts, Receiving) {
+        let Head { parts, decoder, keep_alive } = head;
         let unsent = self.upload.as_ref().is_some_and(|upload| !upload.is_sent());
         let connection = self.connection.take();
         let goes_on = unsent && !self.broken && decoder != Decoder::Done;
@@ -165,7 +188,6 @@ impl<'u, S: Source + 'static> Sending<'u, S> {
         } else {
             connection.map(Held::Alone)
         };
-        *self.upload = None;
         let mut receiving = Receiving {
             connection: held,
             endpoint: Rc::clone(endpoint),

@@ -4,11 +4,11 @@ use super::head::write_request;
 use crate::base::body::{Body, BodyError, Source};
 use crate::base::http1::fields::write_last_chunk;
 use crate::base::io::poll_write_parts;
+use crate::upstream::kept::Kept;
 use crate::upstream::stream::Stream;
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, request};
-use http_body::Body as _;
 use std::fmt::Write;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -26,9 +26,9 @@ pub struct Upload<S> {
     data: Bytes,
     /// What goes after `data`: the end of a chunk, and at last of the message.
     tail: Bytes,
-    body: Body<S>,
+    body: Kept<S>,
     chunked: bool,
-    /// Whether a body was there at all, so that the request can not be sent again.
+    /// Whether a body was there at all.
     streamed: bool,
     rest: Rest,
     /// Whether TLS may hold back what was written.
@@ -59,8 +59,8 @@ pub enum UploadError {
 
 impl<S: Source> Upload<S> {
     /// Frames the request: by its own length if it has one, else in chunks (RFC 9112 section 6).
-    pub fn new(mut parts: request::Parts, body: Body<S>) -> Self {
-        let streamed = matches!(body, Body::Stream(_));
+    pub fn new(mut parts: request::Parts, body: Kept<S>) -> Self {
+        let streamed = body.is_streamed();
         let chunked = streamed && !parts.headers.contains_key(CONTENT_LENGTH);
         if chunked {
             parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
@@ -70,11 +70,11 @@ impl<S: Source> Upload<S> {
     }
 
     /// A request for another protocol, in which `tunnel` is what the client sends then.
-    pub fn upgrade(parts: &request::Parts, tunnel: Body<S>) -> Self {
+    pub fn upgrade(parts: &request::Parts, tunnel: Kept<S>) -> Self {
         Self::with_head(parts, tunnel, Rest::Held)
     }
 
-    fn with_head(parts: &request::Parts, body: Body<S>, rest: Rest) -> Self {
+    fn with_head(parts: &request::Parts, body: Kept<S>, rest: Rest) -> Self {
         Self {
             head: write_request(parts),
             written: 0,
@@ -115,18 +115,35 @@ impl<S: Source> Upload<S> {
         self.body.abandon();
     }
 
-    /// Takes the body of a request of which nothing was sent, if it is still whole.
-    pub fn take_body(&mut self) -> Option<Body<S>> {
-        let whole = self.is_unsent() && self.data.is_empty() && self.tail.is_empty();
-        whole.then(|| std::mem::replace(&mut self.body, Body::empty()))
+    /// Takes the body if all of it may still come, to be sent from its beginning.
+    pub fn take_body(&mut self) -> Option<Kept<S>> {
+        let whole = self.body.is_whole() && self.rest != Rest::Broken;
+        let body = || std::mem::replace(&mut self.body, Kept::passing(Body::empty()));
+        let mut body = whole.then(body)?;
+        body.rewind();
+        Some(body)
     }
 
-    /// Makes a request without a body ready to be sent again; says whether it is.
+    /// Whether it can be sent again, although some of it was sent.
+    pub fn can_rewind(&self) -> bool {
+        self.rest != Rest::Broken && (!self.streamed || self.body.is_whole())
+    }
+
+    /// Makes it ready to be sent again from its beginning; says whether it is.
     pub fn rewind(&mut self) -> bool {
-        if !self.streamed {
-            self.written = 0;
+        if self.is_unsent() {
+            return true;
         }
-        self.written == 0
+        if !self.can_rewind() {
+            return false;
+        }
+        if self.streamed {
+            self.body.rewind();
+            self.rest = Rest::Coming;
+            (self.size, self.data, self.tail) = Default::default();
+        }
+        self.written = 0;
+        true
     }
 
     /// Ends when nothing has moved for as long as the body may pause, be it that the endpoint takes
@@ -171,7 +188,7 @@ impl<S: Source> Upload<S> {
 
     /// Takes the next part of the body.
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
-        let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)) else {
+        let Some(frame) = ready!(self.body.poll_frame(cx)) else {
             self.finish(None);
             return Poll::Ready(Ok(()));
         };

@@ -33,6 +33,14 @@ pub struct Sending<'m, S> {
     informational: u8,
 }
 
+/// The head of a response, and the stream that the rest comes over.
+#[derive(Debug)]
+pub struct Head {
+    /// The response without its body.
+    pub parts: response::Parts,
+    stream: RecvStream,
+}
+
 /// Why there is no response.
 #[derive(Debug)]
 pub enum SendError {
@@ -93,12 +101,13 @@ impl<'m, S: Source + 'static> Sending<'m, S> {
         Ok(Self { message, response, upload, lease: Some(lease), informational: 0 })
     }
 
-    /// Sends on, and waits for the head of the response; informational ones go to `informed`.
+    /// Sends on, and waits for the head of the response, which is then to be accepted, or dropped if
+    /// the request is to be sent again; informational ones go to `informed`.
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
         informed: Option<&Informational>,
-    ) -> Poll<Result<(response::Parts, Receiving), SendError>> {
+    ) -> Poll<Result<Head, SendError>> {
         if let Some(upload) = self.upload.as_mut().filter(|_| !self.message.is_upgrade()) {
             match upload.poll(&mut self.message.body, cx) {
                 Poll::Ready(Err(UploadError::Body(error))) => {
@@ -124,12 +133,24 @@ impl<'m, S: Source + 'static> Sending<'m, S> {
         }
         let response = ready!(Pin::new(&mut self.response).poll(cx)).map_err(classify)?;
         let (parts, stream) = response.into_parts();
+        Poll::Ready(Ok(Head { parts, stream }))
+    }
+
+    /// Whether the request can be sent again, although it was answered.
+    pub fn can_repeat(&self) -> bool {
+        self.message.body.is_whole() && !self.message.is_upgrade()
+    }
+
+    /// Takes the response over.
+    pub fn accept(mut self, head: Head) -> Result<(response::Parts, Receiving), SendError> {
+        let Head { parts, stream } = head;
         if self.message.is_upgrade() {
-            return Poll::Ready(self.upgraded(parts, stream));
+            return self.upgraded(parts, stream);
         }
         let framing = framing(&parts, &self.message.parts.method)
             .map_err(|error| SendError::Invalid(error.to_string()))?;
-        Poll::Ready(Ok((parts, self.answered(stream, framing))))
+        let receiving = self.answered(stream, framing);
+        Ok((parts, receiving))
     }
 
     /// No response came in time.

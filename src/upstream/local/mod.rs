@@ -8,6 +8,7 @@ pub use endpoint::{LocalEndpoint, Place};
 use super::balance::{Balance, Question};
 use super::pool::Pool;
 use super::transport::Protocol;
+use crate::telemetry::series::PoolShard;
 use crate::telemetry::shard::WorkerIndex;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -24,6 +25,16 @@ pub const SWEEP: Duration = Duration::from_secs(5);
 pub struct LocalPools {
     worker: WorkerIndex,
     pools: Box<[Rc<LocalPool>]>,
+}
+
+/// A retry that waits, or whose response has not begun; over when dropped.
+#[derive(Debug)]
+pub struct Retrying(Rc<LocalPool>);
+
+impl Drop for Retrying {
+    fn drop(&mut self) {
+        self.0.shard().retrying.add(-1);
+    }
 }
 
 /// What an endpoint is asked for.
@@ -121,6 +132,28 @@ impl LocalPool {
         let random = ask.random;
         let chosen = ask.balance.choose(Question { in_flight: among, turn, random })?;
         among.0.get(chosen).map(|endpoint| Place::new(Rc::clone(endpoint)))
+    }
+
+    /// The attempts in flight and the retries among them, of all workers.
+    pub fn load(&self) -> (i64, i64) {
+        let shards = || self.pool.series.shards.iter();
+        let requests = shards().map(|shard| shard.in_flight.value()).sum();
+        (requests, shards().map(|shard| shard.retrying.value()).sum())
+    }
+
+    /// Begins a retry.
+    pub fn retry(self: &Rc<Self>) -> Retrying {
+        self.shard().retrying.add(1);
+        Retrying(Rc::clone(self))
+    }
+
+    /// Counts a retry that is over the budget.
+    pub fn refuse_retry(&self) {
+        self.shard().retries_refused.increment();
+    }
+
+    fn shard(&self) -> &PoolShard {
+        self.pool.series.shards.of(self.worker)
     }
 
     /// Whether there is an endpoint that was not tried yet.

@@ -1,0 +1,214 @@
+//! The attempts of a request: the first, and those after it that the route allows.
+
+use super::attempt::{Answer, Failure, Means, attempt};
+use super::error::Error;
+use super::retry::Retry;
+use super::snapshot::{LocalSnapshot, Route};
+use super::timeouts::End;
+use super::upgrade::Upgrade;
+use super::worker::Proxy;
+use crate::base::body::Progress;
+use crate::base::deadline::Deadlines;
+use crate::base::http1::wire::Informational;
+use crate::base::incoming::Incoming;
+use crate::split::PoolIndex;
+use crate::upstream::local::{Ask, LocalEndpoint, LocalPool, Place, Retrying};
+use crate::upstream::outgoing::Outgoing;
+use http::{Method, response};
+use std::cell::RefCell;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Instant;
+
+/// A pool that a request may go to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Way {
+    /// The pool.
+    pub pool: PoolIndex,
+    /// The hash of the request's key, if the pool's policy asks for one.
+    pub hash: Option<u64>,
+}
+
+/// What all attempts of a request share.
+pub(super) struct Delivery<'a> {
+    pub(super) proxy: &'a Proxy,
+    pub(super) local: &'a LocalSnapshot,
+    pub(super) route: &'a Route,
+    /// Where it was decided to go.
+    pub(super) way: Way,
+    /// Where it would go without that pool, if a retry may leave it.
+    pub(super) elsewhere: Option<Way>,
+    pub(super) method: &'a Method,
+    pub(super) call: bool,
+    /// Whether it may be sent again over another connection if the one it took was closed.
+    pub(super) repeatable: bool,
+    pub(super) upgrade: Option<Box<Upgrade>>,
+    pub(super) informational: Option<Informational>,
+    pub(super) progress: Option<Rc<Progress>>,
+    pub(super) deadlines: Rc<Deadlines>,
+    pub(super) started: Instant,
+    pub(super) outgoing: Outgoing<Incoming>,
+    pub(super) end: Option<End>,
+}
+
+/// Says which responses are not passed on because the request is sent again.
+#[derive(Debug)]
+pub struct Judge<'a> {
+    retry: &'a Retry,
+    method: &'a Method,
+    call: bool,
+    /// The pool whose budget the retry is charged to.
+    pool: &'a Rc<LocalPool>,
+    granted: RefCell<Option<Retrying>>,
+}
+
+impl Judge<'_> {
+    /// Whether a response is passed over, and the retry within the budget.
+    pub fn discards(&self, parts: &response::Parts) -> bool {
+        let retry = self.retry;
+        retry.retries_response(parts.status, &parts.headers, self.method, self.call) && self.grant()
+    }
+
+    /// Whether there is room in the budget, which is then taken.
+    fn grant(&self) -> bool {
+        let (requests, retries) = self.pool.load();
+        let granted = self.retry.is_within_budget(requests, retries);
+        if granted {
+            *self.granted.borrow_mut() = Some(self.pool.retry());
+        } else {
+            self.pool.refuse_retry();
+        }
+        granted
+    }
+}
+
+impl<'a> Delivery<'a> {
+    /// Attempts until there is a response to pass on, or no attempt left that may bring one.
+    pub(super) async fn run(&mut self) -> Result<(Answer, Place), Error> {
+        let local = self.local;
+        let (pool, balance) = local.pool(self.way.pool).ok_or(Error::NoEndpoint)?;
+        let (random, hash) = (self.proxy.random(), self.way.hash);
+        let ask = Ask { balance, random, hash, tried: &[] };
+        let place = pool.take(&ask).ok_or(Error::NoEndpoint)?;
+        let judge = self.judge(pool, 0);
+        match self.attempt(&place, judge.as_ref(), false).await {
+            Ok(answer) => Ok((answer, place)),
+            Err(Failure::Cause(cause)) if self.route.retry.attempts == 0 => Err(cause),
+            // In a box, because most requests need no room for this.
+            Err(failure) => {
+                let granted = judge.and_then(|judge| judge.granted.take());
+                Box::pin(self.again(pool, place, failure, granted)).await
+            }
+        }
+    }
+
+    /// The attempts after the first, which has failed at this place.
+    async fn again(
+        &mut self,
+        chosen: &'a Rc<LocalPool>,
+        place: Place,
+        mut failure: Failure,
+        mut granted: Option<Retrying>,
+    ) -> Result<(Answer, Place), Error> {
+        let mut tried = vec![Rc::clone(place.endpoint())];
+        // What has failed is not in flight while the next attempt waits.
+        drop(place);
+        for retry in 1..=self.route.retry.attempts {
+            let unseen = matches!(failure, Failure::Cause(_)) && self.outgoing.is_unsent();
+            if let Failure::Cause(cause) = failure {
+                granted = self.permit(cause, unseen, chosen)?;
+            } else if !self.outgoing.rewind() {
+                break;
+            }
+            let _retrying = granted.take();
+            let way = self.way(unseen, chosen, &tried);
+            let (pool, balance) = self.local.pool(way.pool).ok_or(Error::NoEndpoint)?;
+            if !unseen || !pool.has_untried(&tried) {
+                self.pause(retry).await?;
+            }
+            let ask = Ask { balance, random: self.proxy.random(), hash: way.hash, tried: &tried };
+            let Some(place) = pool.take(&ask) else { break };
+            let judge = self.judge(chosen, retry);
+            match self.attempt(&place, judge.as_ref(), true).await {
+                Ok(answer) => return Ok((answer, place)),
+                Err(next) => {
+                    failure = next;
+                    granted = judge.and_then(|judge| judge.granted.take());
+                    tried.push(Rc::clone(place.endpoint()));
+                }
+            }
+        }
+        match failure {
+            Failure::Cause(cause) => Err(cause),
+            // The endpoints went away in between.
+            Failure::Unwanted(_) => Err(Error::NoEndpoint),
+        }
+    }
+
+    /// The leave to try again after a failure; the failure itself if there is none.
+    fn permit(
+        &mut self,
+        cause: Error,
+        unseen: bool,
+        pool: &Rc<LocalPool>,
+    ) -> Result<Option<Retrying>, Error> {
+        let retry = &self.route.retry;
+        let allowed = cause.may_succeed_elsewhere()
+            && (unseen || (self.upgrade.is_none() && retry.retries(cause, self.method)));
+        if !allowed || !self.outgoing.rewind() {
+            return Err(cause);
+        }
+        let granted = RefCell::new(None);
+        let judge = Judge { retry, method: self.method, call: self.call, pool, granted };
+        if judge.grant() { Ok(judge.granted.take()) } else { Err(cause) }
+    }
+
+    /// Where the next attempt goes. What nobody has seen says nothing against the pool, so it stays
+    /// there as long as there is an endpoint that was not tried.
+    fn way(&self, unseen: bool, chosen: &LocalPool, tried: &[Rc<LocalEndpoint>]) -> Way {
+        match self.elsewhere {
+            Some(elsewhere) if !unseen || !chosen.has_untried(tried) => elsewhere,
+            _ => self.way,
+        }
+    }
+
+    /// Waits before a retry, but not longer than to the end of the exchange.
+    async fn pause(&mut self, retry: u8) -> Result<(), Error> {
+        let pause = self.route.retry.pause(retry, self.proxy.random());
+        let waiting = async {
+            tokio::time::sleep(pause).await;
+            Ok::<_, Error>(())
+        };
+        End::limit(&mut self.end, pin!(waiting)).await
+    }
+
+    /// Who judges the response to the attempt after so many retries; nobody if it is the last.
+    fn judge(&self, pool: &'a Rc<LocalPool>, retries: u8) -> Option<Judge<'a>> {
+        let retry: &'a Retry = &self.route.retry;
+        let more = retries < retry.attempts && retry.looks_at_responses && self.upgrade.is_none();
+        let (method, call) = (self.method, self.call);
+        more.then(|| Judge { retry, method, call, pool, granted: RefCell::new(None) })
+    }
+
+    async fn attempt(
+        &mut self,
+        place: &Place,
+        judge: Option<&Judge<'_>>,
+        retry: bool,
+    ) -> Result<Answer, Failure> {
+        let means = Means {
+            method: self.method,
+            upgrade: self.upgrade.as_deref(),
+            progress: self.progress.as_deref(),
+            informational: self.informational.as_ref(),
+            connect: self.route.timeouts.connect,
+            response: &self.deadlines,
+            retry,
+            repeatable: self.repeatable,
+            call: self.call,
+            judge,
+            started: self.started,
+        };
+        attempt(place, &mut self.outgoing, &mut self.end, &means).await
+    }
+}
