@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Declares what is told apart, and the labels.
 macro_rules! labelled {
-    ($(#[$doc:meta])* $name:ident { $($(#[$item_doc:meta])* $item:ident $label:literal),* $(,)? }) => {
+    (
+        $(#[$doc:meta])*
+        $name:ident { $($(#[$item_doc:meta])* $item:ident $label:literal),* $(,)? }
+    ) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum $name { $($(#[$item_doc])* $item),* }

@@ -182,14 +182,14 @@ impl<'u, S: Source + 'static> Sending<'u, S> {
         let unsent = self.upload.as_ref().is_some_and(|upload| !upload.is_sent());
         let connection = self.connection.take();
         let goes_on = unsent && !self.broken && decoder != Decoder::Done;
-        let held = if goes_on {
+        let carrier = if goes_on {
             let halves = connection.zip(self.upload.take());
             halves.map(|(connection, upload)| Held::beside(connection, upload))
         } else {
             connection.map(Held::Alone)
         };
         let mut receiving = Receiving {
-            connection: held,
+            connection: carrier,
             endpoint: Rc::clone(endpoint),
             decoder,
             keep_alive: keep_alive && !self.broken && (goes_on || !unsent),

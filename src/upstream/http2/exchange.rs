@@ -101,8 +101,8 @@ impl<'m, S: Source + 'static> Sending<'m, S> {
         Ok(Self { message, response, upload, lease: Some(lease), informational: 0 })
     }
 
-    /// Sends on, and waits for the head of the response, which is then to be accepted, or dropped if
-    /// the request is to be sent again; informational ones go to `informed`.
+    /// Sends on, and waits for the head of the response, which is then to be accepted, or dropped
+    /// if the request is to be sent again; informational ones go to `informed`.
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
