@@ -30,6 +30,7 @@ mod interop;
 mod limits;
 mod listeners;
 mod metrics;
+mod outliving;
 mod paths;
 mod proxy_protocol;
 mod reload;
