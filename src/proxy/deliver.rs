@@ -151,8 +151,8 @@ fn check_and_decide(
         peer: downstream.peer,
         certificate_names: &downstream.certificate_names,
     };
-    let usable = |pool| snapshot.is_usable(pool);
-    let decision = decide(snapshot, &head, &usable, Some(proxy.random()));
+    let usability = |pool| snapshot.usability(pool);
+    let decision = decide(snapshot, &head, &usability, Some(proxy.random()));
     let balance = decision.choice.pool.and_then(|pool| snapshot.balances.get(pool.0));
     Ok((decision, balance.and_then(|balance| balance.hash(&head))))
 }
