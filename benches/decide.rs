@@ -72,8 +72,8 @@ fn benches(criterion: &mut Criterion) {
             criterion.bench_function(&format!("decide/{kind}/{routes} routes"), |bencher| {
                 bencher.iter(|| {
                     random = random.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(1);
-                    let usable = |pool| snapshot.is_usable(pool);
-                    black_box(decide(&snapshot, black_box(&head), &usable, Some(random)))
+                    let usability = |pool| snapshot.usability(pool);
+                    black_box(decide(&snapshot, black_box(&head), &usability, Some(random)))
                 });
             });
         }

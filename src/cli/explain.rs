@@ -135,6 +135,9 @@ fn tell(question: &Question, explanation: &Explanation) -> String {
     if let Some(scores) = explanation.scores.as_ref().filter(|scores| !scores.is_empty()) {
         line("scores", &format!("{} (the least wins)", self::scores(scores)));
     }
+    if explanation.health_ignored {
+        line("health", "ignored: no pool has a usable endpoint");
+    }
     if explanation.override_refused {
         line(
             "override",

@@ -154,9 +154,13 @@ pub fn split_weights(snapshot: &Snapshot) -> Vec<SplitWeight> {
     weights
 }
 
-/// Gives the pools the endpoints that the configuration lists, where nothing is served.
+/// Gives the pools the endpoints that the configuration lists, where nothing is served. Pools whose
+/// endpoints are looked up count as usable: nobody asks the name servers there.
 pub fn apply_endpoints(config: &Config, snapshot: &Snapshot) {
     for (pool, settings) in snapshot.pools.iter().zip(&config.pools) {
-        pool.replace(settings.listed().iter().map(|endpoint| &endpoint.value));
+        match &settings.dns {
+            Some(_) => pool.presume_usable(),
+            None => pool.replace(settings.listed().iter().map(|endpoint| &endpoint.value)),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::again::{Delivery, Way};
 use super::attempt::Answer;
 use super::authority;
-use super::decide::{Decision, choose, decide};
+use super::decide::{Decision, Usability, choose, decide};
 use super::downstream::Downstream;
 use super::error::{Blame, Error, Meaning};
 use super::exchange::{Ending, Exchange, ResponseBody};
@@ -160,16 +160,19 @@ fn check_and_decide(
         peer: downstream.peer,
         certificate_names: &downstream.certificate_names,
     };
-    let usable = |pool| snapshot.is_usable(pool);
-    let decision = decide(snapshot, &head, &usable, Some(proxy.random()));
+    let usability = |pool| snapshot.usability(pool);
+    let decision = decide(snapshot, &head, &usability, Some(proxy.random()));
     let way = |pool: PoolIndex| Way {
         pool,
         hash: snapshot.balances.get(pool.0).and_then(|balance| balance.hash(&head)),
     };
     let elsewhere =
         decision.choice.pool.filter(|_| may_leave(snapshot, &decision)).and_then(|pool| {
-            let usable = |other| other != pool && snapshot.is_usable(other);
-            choose(snapshot, decision.route, &head, &usable, Some(proxy.random())).choice.pool
+            let others = |other| match other == pool {
+                true => Usability::Unusable,
+                false => snapshot.usability(other),
+            };
+            choose(snapshot, decision.route, &head, &others, Some(proxy.random())).choice.pool
         });
     Ok(Decided { decision, way: decision.choice.pool.map(way), elsewhere: elsewhere.map(way) })
 }

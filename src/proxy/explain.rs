@@ -53,6 +53,9 @@ pub struct Explanation {
     /// The cohort's scores of the arm's pools, the least of which wins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scores: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Whether health is ignored, because no pool has a usable endpoint.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub health_ignored: bool,
     /// Whether an override header was there and did not count.
     pub override_refused: bool,
     /// The routes looked at, in order, with the first predicate that failed.
@@ -115,7 +118,7 @@ fn headers(uri: &Uri, fields: &[(String, String)]) -> Result<HeaderMap, String> 
 }
 
 fn answer(snapshot: &Snapshot, head: &Head<'_>) -> Explanation {
-    let usable = |pool: PoolIndex| snapshot.is_usable(pool);
+    let usability = |pool: PoolIndex| snapshot.usability(pool);
     let name = |route: usize| snapshot.routes.get(route).map(|route| Arc::clone(&route.name));
     let mut considered = Vec::new();
     let mut tried = std::collections::HashSet::new();
@@ -134,8 +137,9 @@ fn answer(snapshot: &Snapshot, head: &Head<'_>) -> Explanation {
             .take(UNTRIED_MAX),
     );
 
-    let decision = choose(snapshot, found.map(|found| found.route), head, &usable, None);
+    let decision = choose(snapshot, found.map(|found| found.route), head, &usability, None);
     let choice = decision.choice;
+    let usable = |pool: PoolIndex| decision.counts(usability(pool));
     let route = decision.route.and_then(|route| snapshot.routes.get(route));
     let pool_name = |pool: PoolIndex| snapshot.pool_name(pool).cloned().unwrap_or_default();
     let arm = route.zip(choice.arm);
@@ -160,6 +164,7 @@ fn answer(snapshot: &Snapshot, head: &Head<'_>) -> Explanation {
                 |(pool, score): (PoolIndex, f64)| (pool_name(pool).to_string(), score.into());
             scores.into_iter().map(score).collect()
         }),
+        health_ignored: decision.at_need && (choice.pool.is_some() || choice.undrawn),
         override_refused: choice.override_refused,
         considered,
     }

@@ -1,6 +1,7 @@
 //! All that a request may depend on, compiled from one configuration and never changed after.
 
 use super::ambiguity::Ambiguity;
+use super::decide::Usability;
 use super::limits::Limits;
 use super::retry::Retry;
 use super::timeouts::Timeouts;
@@ -109,9 +110,13 @@ impl Counts {
 }
 
 impl Snapshot {
-    /// Whether the pool has an endpoint that may get requests.
-    pub fn is_usable(&self, pool: PoolIndex) -> bool {
-        self.pools.get(pool.0).is_some_and(|pool| pool.is_usable())
+    /// Whether the pool can take requests.
+    pub fn usability(&self, pool: PoolIndex) -> Usability {
+        match self.pools.get(pool.0) {
+            Some(pool) if pool.is_usable() => Usability::Usable,
+            Some(pool) if pool.is_panicking() => Usability::AtNeed,
+            _ => Usability::Unusable,
+        }
     }
 
     /// The name of a pool.

@@ -1,8 +1,11 @@
 //! One address of a pool and what all workers know of it; outlives snapshots.
 
+use crate::base::clock;
 use crate::telemetry::shard::{Gauge, Shards};
+use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::time::Instant;
 
 /// One address of a pool.
 #[derive(Debug)]
@@ -13,6 +16,8 @@ pub struct Endpoint {
     pub shards: Shards<EndpointShard>,
     marks: AtomicU8,
     weight: AtomicU32,
+    /// Since when it may get requests; what it was at last, if it may not.
+    usable_since: Mutex<Instant>,
 }
 
 /// One worker's part of what is known of an endpoint.
@@ -70,13 +75,18 @@ impl Endpoint {
             shards: Shards::new(workers),
             marks: AtomicU8::new(0),
             weight: AtomicU32::new(1),
+            usable_since: Mutex::new(clock::now()),
         }
     }
 
     /// Sets or removes a mark; says whether that changed anything. Its pool has to be told, as
-    /// [`Pool::mark`](super::pool::Pool::mark) does.
+    /// [`Pool::mark`](super::pool::Pool::mark) does, and there may be one change at a time.
     pub(super) fn mark(&self, mark: Mark, on: bool) -> bool {
         let bit = mark as u8;
+        if !on && self.marks.load(Relaxed) == bit {
+            // Before it is seen to be usable.
+            self.begin(clock::now());
+        }
         let before = if on {
             self.marks.fetch_or(bit, Relaxed)
         } else {
@@ -106,6 +116,16 @@ impl Endpoint {
     /// Whether it may get requests.
     pub fn is_usable(&self) -> bool {
         self.marks.load(Relaxed) == 0
+    }
+
+    /// Since when it may get requests.
+    pub fn usable_since(&self) -> Instant {
+        *self.usable_since.lock()
+    }
+
+    /// Notes that it may get requests since then.
+    pub(super) fn begin(&self, now: Instant) {
+        *self.usable_since.lock() = now;
     }
 
     /// Its part of the pool's requests, relative to the weights of the others.
@@ -140,5 +160,20 @@ mod tests {
         assert!(endpoint.mark(Mark::Draining, false));
         assert_eq!(endpoint.state(), EndpointState::Unhealthy);
         assert!(endpoint.mark(Mark::Unhealthy, false) && endpoint.is_usable());
+    }
+
+    #[test]
+    fn an_endpoint_begins_anew_when_its_last_mark_goes() {
+        let endpoint = Endpoint::new(([127, 0, 0, 1], 1).into(), 1);
+        let first = endpoint.usable_since();
+        endpoint.mark(Mark::Unhealthy, true);
+        endpoint.mark(Mark::Draining, true);
+        endpoint.mark(Mark::Unhealthy, false);
+        assert_eq!(endpoint.usable_since(), first);
+        endpoint.mark(Mark::Draining, false);
+        let second = endpoint.usable_since();
+        assert!(second > first);
+        endpoint.mark(Mark::Draining, false);
+        assert_eq!(endpoint.usable_since(), second);
     }
 }

@@ -4,13 +4,14 @@ use super::discovery::Found;
 use super::endpoint::{Endpoint, Mark};
 use super::settings::PoolSettings;
 use super::transport::Transport;
+use crate::base::clock;
 use crate::telemetry::series::PoolSeries;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// The most removed endpoints of a pool that are remembered, for the case that they come back.
 const REMEMBERED_MAX: usize = 1_000;
@@ -24,6 +25,8 @@ pub struct Pool {
     pub series: Arc<PoolSeries>,
     members: ArcSwap<Members>,
     usable: AtomicUsize,
+    /// Whether so few endpoints are usable that health is ignored.
+    panicking: AtomicBool,
     version: AtomicU64,
     /// Endpoints that were removed, oldest first; held while anything changes.
     removed: Mutex<VecDeque<Arc<Endpoint>>>,
@@ -50,6 +53,7 @@ impl Pool {
             series,
             members: ArcSwap::default(),
             usable: AtomicUsize::new(0),
+            panicking: AtomicBool::new(false),
             version: AtomicU64::new(0),
             removed: Mutex::default(),
             certificate_reloads: Default::default(),
@@ -59,6 +63,18 @@ impl Pool {
     /// Whether any endpoint may get requests.
     pub fn is_usable(&self) -> bool {
         self.usable.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether so few of its endpoints are usable that requests go to the others too, as far as
+    /// they are not draining.
+    pub fn is_panicking(&self) -> bool {
+        self.panicking.load(Ordering::Relaxed)
+    }
+
+    /// Takes it for usable though nobody has looked for its endpoints: for explaining what would be
+    /// done where nothing is served.
+    pub fn presume_usable(&self) {
+        self.usable.store(1, Ordering::Relaxed);
     }
 
     /// A number that grows whenever the endpoints or the state of one of them change.
@@ -94,12 +110,17 @@ impl Pool {
         let mut new: Vec<Arc<Endpoint>> = Vec::new();
         let mut seen = HashSet::new();
         let mut changed = false;
+        // One time for all, so that those that begin together weigh the same while they start.
+        let now = clock::now();
         for found in found.into_iter().map(Into::into) {
             if seen.insert(found.address) {
-                let endpoint = known.get(&found.address).map_or_else(
-                    || Arc::new(Endpoint::new(found.address, self.series.workers)),
-                    |endpoint| Arc::clone(endpoint),
-                );
+                let make = || {
+                    let endpoint = Endpoint::new(found.address, self.series.workers);
+                    endpoint.begin(now);
+                    Arc::new(endpoint)
+                };
+                let known = known.get(&found.address);
+                let endpoint = known.map_or_else(make, |endpoint| Arc::clone(endpoint));
                 changed |= endpoint.mark(Mark::Draining, found.draining);
                 changed |= endpoint.weigh(found.weight);
                 new.push(endpoint);
@@ -167,15 +188,20 @@ impl Pool {
     /// Counts the usable endpoints anew and lets the workers see the change. To be called by who
     /// holds `removed`.
     fn refresh(&self) {
-        let usable = self.endpoints().iter().filter(|endpoint| endpoint.is_usable()).count();
+        let members = self.members();
+        let usable = members.endpoints.iter().filter(|endpoint| endpoint.is_usable()).count();
+        let staying = |endpoint: &&Arc<Endpoint>| !endpoint.is_marked(Mark::Draining);
+        let staying = members.endpoints.iter().filter(staying).count();
+        let needed = staying * usize::from(members.settings.panic_threshold);
         self.usable.store(usable, Ordering::Relaxed);
+        self.panicking.store(usable * 100 < needed, Ordering::Relaxed);
         self.version.fetch_add(1, Ordering::Release);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Found, Mark, Pool, REMEMBERED_MAX};
+    use super::{Found, Mark, Pool, PoolSettings, REMEMBERED_MAX};
     use crate::telemetry::series::PoolSeries;
     use std::net::SocketAddr;
     use std::sync::Arc;
@@ -240,5 +266,36 @@ mod tests {
         pool.replace([Found { draining: true, ..address(1).into() }]);
         pool.mark(&endpoint, Mark::Unhealthy, false);
         assert!(!pool.is_usable());
+    }
+
+    #[test]
+    fn a_pool_panics_when_too_few_of_the_endpoints_that_stay_are_usable() {
+        let pool = pool();
+        let settings = PoolSettings { panic_threshold: 50, ..PoolSettings::default() };
+        pool.configure(Arc::default(), settings);
+        assert!(!pool.is_panicking());
+        pool.replace([1, 2, 3, 4].map(address));
+        let endpoints = pool.endpoints();
+        let mark = |at: usize, mark, on| {
+            pool.mark(&endpoints[at], mark, on);
+            (pool.is_usable(), pool.is_panicking())
+        };
+        assert_eq!(mark(0, Mark::Unhealthy, true), (true, false));
+        assert_eq!(mark(1, Mark::Ejected, true), (true, false));
+        assert_eq!(mark(2, Mark::Unhealthy, true), (true, true));
+        // One of two is half of what is not going away.
+        mark(0, Mark::Draining, true);
+        assert_eq!(mark(1, Mark::Draining, true), (true, false));
+        assert_eq!(mark(3, Mark::Unhealthy, true), (false, true));
+        pool.configure(Arc::default(), PoolSettings::default());
+        assert!(!pool.is_panicking());
+    }
+
+    #[test]
+    fn endpoints_that_come_together_begin_at_one_time() {
+        let pool = pool();
+        pool.replace([1, 2, 3].map(address));
+        let since: Vec<_> = pool.endpoints().iter().map(|one| one.usable_since()).collect();
+        assert!(since.len() == 3 && since.iter().all(|one| *one == since[0]));
     }
 }

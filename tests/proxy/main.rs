@@ -9,6 +9,7 @@
     reason = "tests"
 )]
 
+mod balance;
 mod bodies;
 mod bounds;
 mod cohorts;

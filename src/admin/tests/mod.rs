@@ -171,11 +171,16 @@ async fn routes_are_told_as_they_were_understood() {
 #[tokio::test]
 async fn pools_are_told_with_their_endpoints() {
     let shown = get(&state(), "/api/pools").await.json();
-    let endpoint = |address: &str| json!({ "address": address, "state": "usable" });
+    let endpoint = |address: &str| json!({ "address": address, "state": "usable", "weight": 1, "inFlight": 0 });
+    let pool = |name: &str, addresses: &[&str]| {
+        let endpoints: Vec<_> = addresses.iter().map(|address| endpoint(address)).collect();
+        json!({ "name": name, "balance": "leastRequest", "usable": endpoints.len(),
+            "healthIgnored": false, "endpoints": endpoints })
+    };
     let expected = json!({ "generation": 7, "pools": [
-        { "name": "stable", "usable": 2, "endpoints": [endpoint("10.0.0.1:80"), endpoint("10.0.0.2:80")] },
-        { "name": "canary", "usable": 1, "endpoints": [endpoint("10.0.0.3:80")] },
-        { "name": "empty", "usable": 0, "endpoints": [] },
+        pool("stable", &["10.0.0.1:80", "10.0.0.2:80"]),
+        pool("canary", &["10.0.0.3:80"]),
+        pool("empty", &[]),
     ]});
     assert_eq!(shown, expected);
 }

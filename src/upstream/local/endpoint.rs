@@ -1,5 +1,7 @@
 //! One worker's view of an endpoint: its load and its connections.
 
+use super::balancing::Balancing;
+use crate::base::clock;
 use crate::telemetry::series::{Outcome, PoolShard};
 use crate::telemetry::shard::WorkerIndex;
 use crate::upstream::endpoint::Endpoint;
@@ -10,6 +12,7 @@ use crate::upstream::transport::{Spoken, Transport};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// One worker's view of an endpoint.
 #[derive(Debug)]
@@ -19,6 +22,7 @@ pub struct LocalEndpoint {
     pub(in crate::upstream) pool: Arc<Pool>,
     pub(in crate::upstream) worker: WorkerIndex,
     pub(super) in_flight: Cell<i64>,
+    pub(super) balancing: Balancing,
     /// Whether the pool no longer has it: its connections are not kept.
     retired: Cell<bool>,
     #[expect(clippy::vec_box, reason = "a connection is moved with every request")]
@@ -31,7 +35,11 @@ pub struct LocalEndpoint {
 
 /// A request's place at an endpoint; given back when dropped.
 #[derive(Debug)]
-pub struct Place(Rc<LocalEndpoint>);
+pub struct Place {
+    endpoint: Rc<LocalEndpoint>,
+    /// When it was taken, where the policy asks how long answers take.
+    taken: Option<Instant>,
+}
 
 impl LocalEndpoint {
     pub(super) fn new(
@@ -45,6 +53,7 @@ impl LocalEndpoint {
             pool: Arc::clone(pool),
             worker,
             in_flight: Cell::new(0),
+            balancing: Balancing::new(endpoint, clock::now()),
             retired: Cell::new(false),
             idle: RefCell::default(),
             transport,
@@ -120,24 +129,27 @@ impl LocalEndpoint {
 }
 
 impl Place {
-    pub(super) fn new(endpoint: Rc<LocalEndpoint>) -> Self {
+    pub(super) fn new(endpoint: Rc<LocalEndpoint>, taken: Option<Instant>) -> Self {
         endpoint.occupy(1);
-        Self(endpoint)
+        Self { endpoint, taken }
     }
 
     /// The endpoint.
     pub fn endpoint(&self) -> &Rc<LocalEndpoint> {
-        &self.0
+        &self.endpoint
     }
 
     /// Notes how the attempt ended.
     pub fn attempted(&self, retry: bool, outcome: Outcome) {
-        self.0.shard().attempt(retry, outcome);
+        self.endpoint.shard().attempt(retry, outcome);
+        if let Some(taken) = self.taken {
+            self.endpoint.balancing.attempted(taken, clock::now(), outcome);
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.occupy(-1);
+        self.endpoint.occupy(-1);
     }
 }

@@ -1,24 +1,30 @@
 //! One worker's view of the pools: its load, its connections, the endpoints as it last saw them.
 
+mod balancing;
 mod endpoint;
 mod usable;
 
 pub use endpoint::{LocalEndpoint, Place};
 
 use super::balance::{Balance, Question};
+use super::endpoint::Mark;
 use super::pool::Pool;
 use super::transport::Protocol;
+use crate::base::clock;
 use crate::telemetry::series::PoolShard;
 use crate::telemetry::shard::WorkerIndex;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
-use usable::Usable;
+use std::time::{Duration, Instant};
+use usable::{Asked, Usable};
 
 /// How often idle connections are looked through.
 pub const SWEEP: Duration = Duration::from_secs(5);
+
+/// How often endpoints are weighed anew while some of them are starting slowly.
+const WEIGHING: Duration = Duration::from_millis(100);
 
 /// One worker's view of the pools of a snapshot, in the snapshot's order.
 #[derive(Debug)]
@@ -59,6 +65,11 @@ pub struct LocalPool {
     version: Cell<u64>,
     endpoints: RefCell<Vec<Rc<LocalEndpoint>>>,
     usable: RefCell<Usable>,
+    /// When the usable endpoints are to be weighed anew, if they are.
+    weighing: Cell<Option<Instant>>,
+    slow_start: Cell<Duration>,
+    /// Whether `usable` shows endpoints that are not, because too few are.
+    ignores_health: Cell<bool>,
     protocol: Cell<Protocol>,
     turn: Cell<usize>,
 }
@@ -109,6 +120,9 @@ impl LocalPool {
             version: Cell::new(u64::MAX),
             endpoints: RefCell::default(),
             usable: RefCell::default(),
+            weighing: Cell::new(None),
+            slow_start: Cell::default(),
+            ignores_health: Cell::new(false),
             protocol: Cell::new(Protocol::Http1),
             turn: Cell::new(0),
         }
@@ -123,15 +137,23 @@ impl LocalPool {
     /// Chooses an endpoint, one that was not tried yet if there is any, and takes a place there.
     pub fn take(&self, ask: &Ask<'_>) -> Option<Place> {
         self.refresh();
+        self.reweigh();
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         let usable = self.usable.borrow();
         // Most requests are sent once: the list is made for the others alone.
         let untried = (!ask.tried.is_empty()).then(|| usable.without(ask.tried));
-        let among = untried.as_ref().filter(|untried| !untried.0.is_empty()).unwrap_or(&usable);
-        let random = ask.random;
-        let chosen = ask.balance.choose(Question { in_flight: among, turn, random })?;
-        among.0.get(chosen).map(|endpoint| Place::new(Rc::clone(endpoint)))
+        let untried = untried.as_ref().filter(|untried| !untried.endpoints.is_empty());
+        let usable = untried.unwrap_or(&usable);
+        let now = ask.balance.asks_for_latency().then(clock::now);
+        let Ask { random, hash, .. } = *ask;
+        let among = &Asked { usable, now };
+        let chosen = ask.balance.choose(&Question { among, turn, random, hash })?;
+        let endpoint = usable.endpoints.get(chosen)?;
+        if self.ignores_health.get() {
+            endpoint.shard().health_ignored.increment();
+        }
+        Some(Place::new(Rc::clone(endpoint), now))
     }
 
     /// The attempts in flight and the retries among them, of all workers.
@@ -159,7 +181,7 @@ impl LocalPool {
     /// Whether there is an endpoint that was not tried yet.
     pub fn has_untried(&self, tried: &[Rc<LocalEndpoint>]) -> bool {
         self.refresh();
-        !self.usable.borrow().without(tried).0.is_empty()
+        !self.usable.borrow().without(tried).endpoints.is_empty()
     }
 
     /// Takes over what changed in the pool since this worker last looked.
@@ -171,28 +193,49 @@ impl LocalPool {
         let current = self.pool.members();
         self.protocol.set(current.transport.protocol);
         let mut endpoints = self.endpoints.borrow_mut();
-        let old = std::mem::take(&mut *endpoints);
+        let before = std::mem::take(&mut *endpoints).into_iter();
+        let mut before: HashMap<_, _> =
+            before.map(|local| (Arc::as_ptr(&local.endpoint), local)).collect();
         for endpoint in &*current.endpoints {
+            let known = before.remove(&Arc::as_ptr(endpoint));
             // One that is spoken to in another way is another one.
-            let known = old.iter().find(|local| {
-                Arc::ptr_eq(&local.endpoint, endpoint)
-                    && Arc::ptr_eq(&local.transport, &current.transport)
-            });
-            endpoints.push(known.map_or_else(
-                || {
-                    let transport = Arc::clone(&current.transport);
-                    Rc::new(LocalEndpoint::new(endpoint, &self.pool, self.worker, transport))
-                },
-                Rc::clone,
-            ));
+            let alike =
+                |local: &Rc<LocalEndpoint>| Arc::ptr_eq(&local.transport, &current.transport);
+            let (known, changed) = match known {
+                Some(known) if alike(&known) => (Some(known), None),
+                other => (None, other),
+            };
+            endpoints.push(known.unwrap_or_else(|| {
+                let transport = Arc::clone(&current.transport);
+                Rc::new(LocalEndpoint::new(endpoint, &self.pool, self.worker, transport))
+            }));
+            changed.iter().for_each(|changed| changed.retire());
         }
-        for gone in old {
-            if !endpoints.iter().any(|endpoint| Rc::ptr_eq(endpoint, &gone)) {
-                gone.retire();
+        before.values().for_each(|gone| gone.retire());
+        let ignores_health = self.pool.is_panicking();
+        self.ignores_health.set(ignores_health);
+        let is_taken = |local: &&Rc<LocalEndpoint>| {
+            let is_there = !local.endpoint.is_marked(Mark::Draining);
+            local.endpoint.is_usable() || (ignores_health && is_there)
+        };
+        self.usable.borrow_mut().endpoints = endpoints.iter().filter(is_taken).cloned().collect();
+        self.slow_start.set(current.settings.slow_start);
+        self.weigh(clock::now());
+    }
+
+    /// Weighs the endpoints anew if it is time to.
+    fn reweigh(&self) {
+        if let Some(due) = self.weighing.get() {
+            let now = clock::now();
+            if now >= due {
+                self.weigh(now);
             }
         }
-        let usable = endpoints.iter().filter(|local| local.endpoint.is_usable());
-        self.usable.borrow_mut().0 = usable.cloned().collect();
+    }
+
+    fn weigh(&self, now: Instant) {
+        let starting = self.usable.borrow_mut().weigh(self.slow_start.get(), now);
+        self.weighing.set(starting.then(|| now + WEIGHING));
     }
 }
 
@@ -205,56 +248,4 @@ impl Drop for LocalPool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Ask, Balance, LocalEndpoint, LocalPool, LocalPools, Place};
-    use crate::telemetry::metrics::Metrics;
-    use crate::telemetry::shard::WorkerIndex;
-    use crate::upstream::registry::Registry;
-    use std::net::SocketAddr;
-    use std::rc::Rc;
-    use std::sync::Arc;
-
-    fn address(port: u16) -> SocketAddr {
-        ([127, 0, 0, 1], port).into()
-    }
-
-    fn take(
-        pool: &LocalPool,
-        balance: &Balance,
-        random: u64,
-        tried: &[Rc<LocalEndpoint>],
-    ) -> Place {
-        pool.take(&Ask { balance, random, hash: None, tried }).unwrap()
-    }
-
-    #[test]
-    fn a_second_attempt_goes_to_another_endpoint_if_there_is_one() {
-        let registry = Registry::new(Arc::new(Metrics::new(1)));
-        let pool = registry.pool("stable");
-        pool.replace([1, 2].map(address));
-        let pools = LocalPools::new(WorkerIndex(0)).adopt(&[Arc::clone(&pool)]);
-        let local = pools.get(0).unwrap();
-        for random in (0..100_u64).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15)) {
-            let first = take(local, &Balance::Random, random, &[]);
-            let tried = [Rc::clone(first.endpoint())];
-            let second = take(local, &Balance::Random, random, &tried);
-            assert!(!Rc::ptr_eq(first.endpoint(), second.endpoint()));
-        }
-        pool.replace([address(1)]);
-        let first = take(local, &Balance::Random, 0, &[]);
-        let second = take(local, &Balance::Random, 0, &[Rc::clone(first.endpoint())]);
-        assert!(Rc::ptr_eq(first.endpoint(), second.endpoint()));
-    }
-
-    #[test]
-    fn the_less_busy_endpoint_is_taken() {
-        let registry = Registry::new(Arc::new(Metrics::new(1)));
-        let pool = registry.pool("stable");
-        pool.replace([1, 2].map(address));
-        let pools = LocalPools::new(WorkerIndex(0)).adopt(&[Arc::clone(&pool)]);
-        let local = pools.get(0).unwrap();
-        let first = take(local, &Balance::LeastRequest, 7, &[]);
-        let second = take(local, &Balance::LeastRequest, 7, &[]);
-        assert!(!Rc::ptr_eq(first.endpoint(), second.endpoint()));
-    }
-}
+mod tests;
