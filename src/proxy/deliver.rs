@@ -1,5 +1,6 @@
 //! The delivery of one request, in one straight line: decide, attempt, answer.
 
+use super::admit::admit;
 use super::attempt::{Answer, Means, attempt};
 use super::authority;
 use super::decide::{Decision, decide};
@@ -57,6 +58,10 @@ pub async fn deliver(
     };
 
     let mut end = End::of(&route.timeouts, call, &parts.headers);
+    let (admitted, started) = match admit(pool, &mut end, started).await {
+        Ok(admitted) => admitted,
+        Err(cause) => return answer(exchange, cause),
+    };
     let refused = route.split.override_header().filter(|_| override_refused);
     prepare_request(&mut parts, downstream, refused, upgrade.as_deref());
     let method = parts.method.clone();
@@ -72,7 +77,7 @@ pub async fn deliver(
         }
         tried.extend(failed.as_ref().map(|(place, _)| Rc::clone(place.endpoint())));
         let ask = Ask { balance, random: proxy.random(), hash, tried: &tried };
-        let Some(place) = pool.take(&ask) else { break };
+        let Some(mut place) = pool.take(&ask) else { break };
         let means = Means {
             method: &method,
             upgrade: upgrade.as_deref(),
@@ -85,6 +90,7 @@ pub async fn deliver(
         };
         match attempt(&place, &mut outgoing, &mut end, &means).await {
             Ok(answer) => {
+                place.admit(admitted);
                 let sent = Sent { place, end, progress, upgrade };
                 return relay(exchange, downstream, route, answer, sent);
             }

@@ -2,6 +2,7 @@
 
 use super::discovery::Found;
 use super::endpoint::{Endpoint, Mark};
+use super::limits::Limiter;
 use super::settings::PoolSettings;
 use super::transport::Transport;
 use crate::telemetry::series::PoolSeries;
@@ -22,6 +23,8 @@ pub struct Pool {
     pub name: Arc<str>,
     /// What is counted for it.
     pub series: Arc<PoolSeries>,
+    /// What it is asked for now, and may be.
+    pub limiter: Limiter,
     members: ArcSwap<Members>,
     usable: AtomicUsize,
     version: AtomicU64,
@@ -48,6 +51,7 @@ impl Pool {
         Self {
             name: Arc::clone(&series.pool),
             series,
+            limiter: Limiter::default(),
             members: ArcSwap::default(),
             usable: AtomicUsize::new(0),
             version: AtomicU64::new(0),
@@ -132,6 +136,9 @@ impl Pool {
         }
         let transport = if alike { Arc::clone(&before.transport) } else { transport };
         let endpoints = Arc::clone(&before.endpoints);
+        if settings.limits != before.settings.limits {
+            self.limiter.apply(&settings.limits);
+        }
         let settings = Arc::new(settings);
         self.members.store(Arc::new(Members { endpoints, transport, settings }));
         self.refresh();

@@ -1,11 +1,18 @@
 //! One worker's view of the pools: its load, its connections, the endpoints as it last saw them.
 
+mod admission;
 mod endpoint;
+mod room;
+mod terms;
 mod usable;
 
+pub use admission::Admitted;
 pub use endpoint::{LocalEndpoint, Place};
+pub(super) use room::Room;
+pub(super) use terms::Pending;
 
 use super::balance::{Balance, Question};
+use super::endpoint::Mark;
 use super::pool::Pool;
 use super::transport::Protocol;
 use crate::telemetry::shard::WorkerIndex;
@@ -14,6 +21,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use terms::Terms;
 use usable::Usable;
 
 /// How often idle connections are looked through.
@@ -44,6 +52,7 @@ pub struct Ask<'a> {
 pub struct LocalPool {
     pool: Arc<Pool>,
     worker: WorkerIndex,
+    terms: Rc<Terms>,
     /// The pool's version that `endpoints` and `usable` show.
     version: Cell<u64>,
     endpoints: RefCell<Vec<Rc<LocalEndpoint>>>,
@@ -95,6 +104,7 @@ impl LocalPool {
         Self {
             pool: Arc::clone(pool),
             worker,
+            terms: Rc::new(Terms::new(pool, worker)),
             version: Cell::new(u64::MAX),
             endpoints: RefCell::default(),
             usable: RefCell::default(),
@@ -148,16 +158,21 @@ impl LocalPool {
             endpoints.push(known.map_or_else(
                 || {
                     let transport = Arc::clone(&current.transport);
-                    Rc::new(LocalEndpoint::new(endpoint, &self.pool, self.worker, transport))
+                    let (pool, terms) = (&self.pool, &self.terms);
+                    Rc::new(LocalEndpoint::new(endpoint, pool, self.worker, terms, transport))
                 },
                 Rc::clone,
             ));
         }
         for gone in old {
             if !endpoints.iter().any(|endpoint| Rc::ptr_eq(endpoint, &gone)) {
-                gone.retire();
+                gone.retire(true);
             }
         }
+        for local in &*endpoints {
+            local.retire(local.endpoint.is_marked(Mark::Draining));
+        }
+        self.terms.apply(&current.settings, &endpoints);
         let usable = endpoints.iter().filter(|local| local.endpoint.is_usable());
         self.usable.borrow_mut().0 = usable.cloned().collect();
     }
@@ -166,7 +181,7 @@ impl LocalPool {
 impl Drop for LocalPool {
     fn drop(&mut self) {
         for endpoint in self.endpoints.get_mut() {
-            endpoint.retire();
+            endpoint.retire(true);
         }
     }
 }
@@ -174,12 +189,17 @@ impl Drop for LocalPool {
 #[cfg(test)]
 mod tests {
     use super::{Ask, Balance, LocalEndpoint, LocalPool, LocalPools, Place};
+    use crate::base::clock;
     use crate::telemetry::metrics::Metrics;
     use crate::telemetry::shard::WorkerIndex;
+    use crate::upstream::discovery::Found;
     use crate::upstream::registry::Registry;
     use std::net::SocketAddr;
     use std::rc::Rc;
     use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
 
     fn address(port: u16) -> SocketAddr {
         ([127, 0, 0, 1], port).into()
@@ -223,5 +243,38 @@ mod tests {
         let first = take(local, &Balance::LeastRequest, 7, &[]);
         let second = take(local, &Balance::LeastRequest, 7, &[]);
         assert!(!Rc::ptr_eq(first.endpoint(), second.endpoint()));
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_drains_keeps_no_connection_until_it_does_no_more() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let pool = Registry::new(Arc::new(Metrics::new(1))).pool("stable");
+        pool.replace([address]);
+        let pools = LocalPools::new(WorkerIndex(0)).adopt(&[Arc::clone(&pool)]);
+        let local = pools.get(0).unwrap();
+        let in_use = take(local, &Balance::Random, 0, &[]);
+        let endpoint = in_use.endpoint();
+        let connect = async || {
+            clock::now();
+            let connection = endpoint.connect(Duration::from_secs(9)).await.unwrap();
+            (connection, listener.accept().await.unwrap().0)
+        };
+        let (idle, mut idle_there) = connect().await;
+        let (used, mut used_there) = connect().await;
+        endpoint.keep_idle(idle);
+        pool.replace([Found { draining: true, ..address.into() }]);
+        local.refresh();
+        assert_eq!(idle_there.read(&mut [0]).await.unwrap(), 0);
+        assert!(used_there.try_read(&mut [0]).is_err());
+        endpoint.keep_idle(used);
+        assert_eq!(used_there.read(&mut [0]).await.unwrap(), 0);
+        pool.replace([address]);
+        local.refresh();
+        assert!(Rc::ptr_eq(take(local, &Balance::Random, 0, &[]).endpoint(), endpoint));
+        let (idle, _there) = connect().await;
+        endpoint.keep_idle(idle);
+        assert!(endpoint.take_idle().is_some());
+        assert_eq!(endpoint.shard().idle.value(), 0);
     }
 }
