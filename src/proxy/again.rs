@@ -1,5 +1,6 @@
 //! The attempts of a request: the first, and those after it that the route allows.
 
+use super::admit::admit;
 use super::attempt::{Answer, Failure, Means, attempt};
 use super::error::Error;
 use super::retry::Retry;
@@ -8,11 +9,12 @@ use super::timeouts::End;
 use super::upgrade::Upgrade;
 use super::worker::Proxy;
 use crate::base::body::Progress;
+use crate::base::clock;
 use crate::base::deadline::Deadlines;
 use crate::base::http1::wire::Informational;
 use crate::base::incoming::Incoming;
 use crate::split::PoolIndex;
-use crate::upstream::local::{Ask, LocalEndpoint, LocalPool, Place, Retrying};
+use crate::upstream::local::{Admitted, Ask, LocalEndpoint, LocalPool, Place, Retrying};
 use crate::upstream::outgoing::Outgoing;
 use http::{Method, response};
 use std::cell::RefCell;
@@ -49,6 +51,8 @@ pub(super) struct Delivery<'a> {
     pub(super) started: Instant,
     pub(super) outgoing: Outgoing<Incoming>,
     pub(super) end: Option<End>,
+    /// The request's place in its pool.
+    pub(super) admitted: Admitted,
 }
 
 /// Says which responses are not passed on because the request is sent again.
@@ -111,6 +115,7 @@ impl<'a> Delivery<'a> {
         mut granted: Option<Retrying>,
     ) -> Result<(Answer, Place), Error> {
         let mut tried = vec![Rc::clone(place.endpoint())];
+        let mut current = chosen;
         // What has failed is not in flight while the next attempt waits.
         drop(place);
         for retry in 1..=self.route.retry.attempts {
@@ -123,6 +128,10 @@ impl<'a> Delivery<'a> {
             let _retrying = granted.take();
             let way = self.way(unseen, chosen, &tried);
             let (pool, balance) = self.local.pool(way.pool).ok_or(Error::NoEndpoint)?;
+            if !Rc::ptr_eq(pool, current) {
+                (self.admitted, _) = admit(pool, &mut self.end, clock::now()).await?;
+                current = pool;
+            }
             if !unseen || !pool.has_untried(&tried) {
                 self.pause(retry).await?;
             }

@@ -154,6 +154,8 @@ async fn exchange(
         }
     }
     loop {
+        // Over a kept connection the request goes out as it came: the clock need not be read again.
+        let fresh = means.retry || kept.is_none();
         let connection = match kept.take() {
             Some(connection) => connection,
             // In a box, because most requests find a kept connection and need no room for this.
@@ -162,8 +164,6 @@ async fn exchange(
             }
         };
         let reused = connection.is_reused();
-        // Over a kept connection the request goes out as it came: the clock need not be read again.
-        let fresh = means.retry || !reused;
         match send(connection, endpoint, upload, means, fresh).await {
             Err(Failure::Cause(Error::UpstreamReset))
                 if reused && can_repeat(upload.as_mut(), means) => {}
@@ -272,6 +272,7 @@ pub(super) fn not_connected(error: &ConnectError) -> Error {
         ConnectError::Tls(_) => Error::UpstreamTls,
         ConnectError::Protocol(_) => Error::UpstreamProtocol,
         ConnectError::Full => Error::UpstreamFull,
+        ConnectError::Overloaded => Error::PoolOverloaded,
     }
 }
 

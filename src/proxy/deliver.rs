@@ -1,5 +1,6 @@
 //! The delivery of one request, in one straight line: decide, attempt, answer.
 
+use super::admit::admit;
 use super::again::{Delivery, Way};
 use super::attempt::Answer;
 use super::authority;
@@ -63,7 +64,11 @@ pub async fn deliver(
         Err(cause) => return answer(exchange, cause),
     };
 
-    let end = End::of(&route.timeouts, call, &parts.headers);
+    let mut end = End::of(&route.timeouts, call, &parts.headers);
+    let (admitted, started) = match admit(pool, &mut end, started).await {
+        Ok(admitted) => admitted,
+        Err(cause) => return answer(exchange, cause),
+    };
     let refused = route.split.override_header().filter(|_| decision.choice.override_refused);
     prepare_request(&mut parts, downstream, refused, upgrade.as_deref());
     let method = parts.method.clone();
@@ -87,10 +92,12 @@ pub async fn deliver(
         upgrade,
         progress,
         end,
+        admitted,
     };
     match delivery.run().await {
-        Ok((answer, place)) => {
-            let Delivery { end, progress, upgrade, .. } = delivery;
+        Ok((answer, mut place)) => {
+            let Delivery { end, progress, upgrade, admitted, .. } = delivery;
+            place.admit(admitted);
             relay(exchange, downstream, route, answer, Sent { place, end, progress, upgrade })
         }
         Err(cause) => {

@@ -147,7 +147,8 @@ pub enum Outcome {
     InvalidResponse,
     /// The endpoint refused the stream, or has no room for one.
     Refused,
-    /// The client left, or broke off its request, before a response came.
+    /// The client left, or broke off its request, before a response came; or the pool may have no
+    /// more connections. Nothing of it is the endpoint's doing.
     Cancelled,
 }
 

@@ -16,6 +16,7 @@ pub mod opening;
 pub mod outgoing;
 pub mod outlier;
 pub mod pool;
+pub mod quota;
 pub mod receiving;
 pub mod registry;
 pub mod settings;

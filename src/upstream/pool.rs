@@ -2,6 +2,7 @@
 
 use super::discovery::Found;
 use super::endpoint::{Endpoint, Mark};
+use super::limits::Limiter;
 use super::settings::PoolSettings;
 use super::transport::Transport;
 use crate::base::clock;
@@ -23,6 +24,8 @@ pub struct Pool {
     pub name: Arc<str>,
     /// What is counted for it.
     pub series: Arc<PoolSeries>,
+    /// What it is asked for now, and may be.
+    pub limiter: Limiter,
     members: ArcSwap<Members>,
     usable: AtomicUsize,
     /// Whether so few endpoints are usable that health is ignored.
@@ -51,6 +54,7 @@ impl Pool {
         Self {
             name: Arc::clone(&series.pool),
             series,
+            limiter: Limiter::default(),
             members: ArcSwap::default(),
             usable: AtomicUsize::new(0),
             panicking: AtomicBool::new(false),
@@ -153,6 +157,9 @@ impl Pool {
         }
         let transport = if alike { Arc::clone(&before.transport) } else { transport };
         let endpoints = Arc::clone(&before.endpoints);
+        if settings.limits != before.settings.limits {
+            self.limiter.apply(&settings.limits);
+        }
         let settings = Arc::new(settings);
         self.members.store(Arc::new(Members { endpoints, transport, settings }));
         self.refresh();

@@ -1,5 +1,6 @@
 //! How the endpoints of a pool are spoken to: which version of HTTP, and TLS or not.
 
+use super::limits::Overloaded;
 use super::settings::PoolConfig;
 use super::stream::Stream;
 use crate::base::problem::Problems;
@@ -56,6 +57,15 @@ pub enum ConnectError {
     Protocol(&'static str),
     /// All connections are as full as they may be, and so is the queue before them.
     Full,
+    /// As many connections as the pool may have are in use, and the request can not wait for one,
+    /// or has waited for too long.
+    Overloaded,
+}
+
+impl From<Overloaded> for ConnectError {
+    fn from(_: Overloaded) -> Self {
+        Self::Overloaded
+    }
 }
 
 impl ConnectError {
@@ -69,6 +79,7 @@ impl ConnectError {
             Self::Tls(error) => Self::Tls(copy(error)),
             Self::Protocol(why) => Self::Protocol(why),
             Self::Full => Self::Full,
+            Self::Overloaded => Self::Overloaded,
         }
     }
 }

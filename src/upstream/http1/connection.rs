@@ -1,23 +1,24 @@
 //! A connection to an endpoint, and whether it can be used again.
 
 use super::head::HEAD_BYTES_MAX;
+use crate::base::clock;
 use crate::telemetry::series::PoolSeries;
 use crate::telemetry::shard::WorkerIndex;
+use crate::upstream::keep_alive::{KeepAliveConfig, Life};
+use crate::upstream::quota::Permit;
 use crate::upstream::stream::Stream;
 use bytes::BytesMut;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 /// How much is read at once at first, and what an idle connection keeps at most.
 const READ_BYTES_MIN: usize = 8 * 1024;
 /// How much is read at once when that much comes.
 const READ_BYTES_MAX: usize = 64 * 1024;
-/// How many sweeps an idle connection outlives: 55 to 60 seconds, below the common keep-alive
-/// timeouts of servers (nginx 75 s), so that we close before they do.
-pub(in crate::upstream) const SWEEPS_MAX: u8 = 11;
 
 /// An open connection.
 #[derive(Debug)]
@@ -28,23 +29,32 @@ pub struct Connection {
     /// How much is read at once.
     read_size: usize,
     reused: bool,
-    sweeps: u8,
+    pub(in crate::upstream) life: Life,
     series: Arc<PoolSeries>,
     worker: WorkerIndex,
+    /// After the stream, so that it is given back when that is closed.
+    _permit: Permit,
 }
 
 impl Connection {
     /// A connection over which nothing was sent yet.
-    pub fn new(stream: Stream, series: Arc<PoolSeries>, worker: WorkerIndex) -> Self {
+    pub(in crate::upstream) fn new(
+        stream: Stream,
+        life: Life,
+        series: Arc<PoolSeries>,
+        worker: WorkerIndex,
+        permit: Permit,
+    ) -> Self {
         series.shards.of(worker).connections.add(1);
         Self {
             stream,
             received: BytesMut::new(),
             read_size: READ_BYTES_MIN,
             reused: false,
-            sweeps: 0,
+            life,
             series,
             worker,
+            _permit: permit,
         }
     }
 
@@ -56,7 +66,8 @@ impl Connection {
     /// Makes it ready to be kept.
     pub(super) fn rest(&mut self) {
         self.reused = true;
-        self.sweeps = 0;
+        self.life.serve();
+        self.life.rest(clock::now());
         if self.received.capacity() > READ_BYTES_MIN {
             self.received = BytesMut::new();
             self.read_size = READ_BYTES_MIN;
@@ -75,10 +86,13 @@ impl Connection {
         self.stream.is_open_now()
     }
 
-    /// Whether it is to be kept when idle connections are looked through.
-    pub fn outlives_sweep(&mut self) -> bool {
-        self.sweeps = self.sweeps.saturating_add(1);
-        self.sweeps <= SWEEPS_MAX && self.is_quiet()
+    /// Whether an idle one may still be used, now or later.
+    pub(in crate::upstream) fn may_be_used(
+        &mut self,
+        limits: &KeepAliveConfig,
+        now: Instant,
+    ) -> bool {
+        !self.life.is_stale(limits, now) && !self.life.is_over(limits, now) && self.is_quiet()
     }
 
     /// Reads more; 0 when the endpoint has closed.

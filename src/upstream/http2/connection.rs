@@ -1,11 +1,13 @@
 //! A connection to an endpoint that requests share, and the task that drives it.
 
 use super::silence::Silence;
+use crate::base::clock;
 use crate::telemetry::series::PoolSeries;
 use crate::telemetry::shard::WorkerIndex;
-use crate::upstream::http1::connection::SWEEPS_MAX;
 use crate::upstream::http1::head::HEAD_BYTES_MAX;
+use crate::upstream::keep_alive::{KeepAliveConfig, Life};
 use crate::upstream::local::LocalEndpoint;
+use crate::upstream::quota::Permit;
 use crate::upstream::stream::Stream;
 use crate::upstream::transport::ConnectError;
 use bytes::Bytes;
@@ -18,7 +20,7 @@ use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::AbortHandle;
 use tokio::time::Sleep;
@@ -50,7 +52,7 @@ pub struct Connection {
     /// Whether it takes no more requests.
     closing: Cell<bool>,
     ended: Cell<bool>,
-    sweeps: Cell<u8>,
+    life: Life,
     silence: RefCell<Silence>,
     task: RefCell<Option<AbortHandle>>,
     /// Wakes the task when nobody holds the connection: h2 does not while the socket is full.
@@ -73,6 +75,8 @@ pub struct Lease {
 struct Counting {
     stream: Stream,
     received: Rc<Cell<u64>>,
+    /// After the stream, so that it is given back when that is closed.
+    _permit: Permit,
 }
 
 /// Tells the endpoint that a connection has ended, however its task came to its end.
@@ -87,11 +91,10 @@ impl Connection {
     pub async fn open(
         stream: Stream,
         endpoint: &Rc<LocalEndpoint>,
-        series: Arc<PoolSeries>,
-        worker: WorkerIndex,
+        permit: Permit,
     ) -> Result<Rc<Self>, ConnectError> {
         let received = Rc::new(Cell::new(0));
-        let stream = Counting { stream, received: Rc::clone(&received) };
+        let stream = Counting { stream, received: Rc::clone(&received), _permit: permit };
         let builder = Self::builder();
         let (sender, mut driver) = builder.handshake(stream).await.map_err(not_spoken)?;
         let ping = driver.ping_pong();
@@ -104,6 +107,7 @@ impl Connection {
             Poll::Pending => Poll::Pending,
         })
         .await?;
+        let (series, worker) = (Arc::clone(&endpoint.pool.series), endpoint.worker);
         let shard = series.shards.of(worker);
         shard.connections.add(1);
         shard.idle.add(1);
@@ -115,7 +119,7 @@ impl Connection {
             used: Cell::new(false),
             closing: Cell::new(false),
             ended: Cell::new(false),
-            sweeps: Cell::new(0),
+            life: Life::new(clock::now(), rand::random()),
             silence: RefCell::new(Silence::new(received, ping)),
             task: RefCell::new(None),
             driver: RefCell::new(Waker::noop().clone()),
@@ -167,6 +171,21 @@ impl Connection {
         self.closing.get()
     }
 
+    /// Takes no more requests.
+    pub(super) fn close(&self) {
+        self.closing.set(true);
+    }
+
+    /// Whether it has no streams.
+    pub(super) fn is_idle(&self) -> bool {
+        self.streams.get() == 0
+    }
+
+    /// Whether it is too old or was idle for too long for another request.
+    pub(super) fn is_spent(&self, limits: &KeepAliveConfig, now: Instant) -> bool {
+        self.life.is_over(limits, now) || (self.is_idle() && self.life.is_stale(limits, now))
+    }
+
     /// Looks at what the endpoint said of the connection: its limit, and whether it goes away.
     fn look(&self) {
         let mut sender = self.sender.borrow_mut();
@@ -179,11 +198,13 @@ impl Connection {
 
     /// Whether it is to be kept when connections are looked through: one without streams until it
     /// was idle for too long, one with streams until the endpoint has been silent for too long.
-    pub(super) fn outlives_sweep(&self) -> bool {
-        if self.streams.get() == 0 && !self.silence.borrow().is_awaiting() {
-            self.sweeps.set(self.sweeps.get().saturating_add(1));
+    pub(super) fn outlives_sweep(&self, limits: &KeepAliveConfig, now: Instant) -> bool {
+        if self.is_spent(limits, now) {
+            self.close();
+        }
+        if self.is_idle() && !self.silence.borrow().is_awaiting() {
             self.silence.borrow_mut().restart();
-            return self.sweeps.get() <= SWEEPS_MAX;
+            return !self.is_closing();
         }
         let alive = self.silence.borrow_mut().outlives_sweep();
         if !alive {
@@ -260,6 +281,7 @@ impl Lease {
         if before == 0 && !connection.ended.get() {
             connection.series.shards.of(connection.worker).idle.add(-1);
         }
+        connection.life.serve();
         let reused = connection.used.replace(true);
         let received = connection.silence.borrow().received();
         Self { connection: Rc::clone(connection), endpoint: Rc::clone(endpoint), reused, received }
@@ -285,7 +307,7 @@ impl Lease {
 
     /// The connection takes no more requests.
     pub(super) fn close(&self) {
-        self.connection.closing.set(true);
+        self.connection.close();
     }
 }
 
@@ -295,7 +317,7 @@ impl Drop for Lease {
         let left = connection.streams.get().saturating_sub(1);
         connection.streams.set(left);
         if left == 0 {
-            connection.sweeps.set(0);
+            connection.life.rest(clock::now());
             if !connection.ended.get() {
                 connection.series.shards.of(connection.worker).idle.add(1);
             }

@@ -13,6 +13,6 @@ mod switched;
 pub mod upload;
 
 pub use connection::{Connection, Lease};
-pub use connections::Connections;
+pub use connections::{Connections, Opening};
 pub use exchange::{Receiving, SendError, Sending};
 pub use switched::SwitchedError;

@@ -1,10 +1,16 @@
 //! One worker's view of the pools: its load, its connections, the endpoints as it last saw them.
 
+mod admission;
 mod balancing;
 mod endpoint;
+mod room;
+mod terms;
 mod usable;
 
+pub use admission::Admitted;
 pub use endpoint::{LocalEndpoint, Place};
+pub(super) use room::Room;
+pub(super) use terms::Pending;
 
 use super::balance::{Balance, Question};
 use super::endpoint::Mark;
@@ -18,6 +24,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use terms::Terms;
 use usable::{Asked, Usable};
 
 /// How often idle connections are looked through.
@@ -61,6 +68,7 @@ pub struct Ask<'a> {
 pub struct LocalPool {
     pool: Arc<Pool>,
     worker: WorkerIndex,
+    terms: Rc<Terms>,
     /// The pool's version that `endpoints` and `usable` show.
     version: Cell<u64>,
     endpoints: RefCell<Vec<Rc<LocalEndpoint>>>,
@@ -117,6 +125,7 @@ impl LocalPool {
         Self {
             pool: Arc::clone(pool),
             worker,
+            terms: Rc::new(Terms::new(pool, worker)),
             version: Cell::new(u64::MAX),
             endpoints: RefCell::default(),
             usable: RefCell::default(),
@@ -207,11 +216,16 @@ impl LocalPool {
             };
             endpoints.push(known.unwrap_or_else(|| {
                 let transport = Arc::clone(&current.transport);
-                Rc::new(LocalEndpoint::new(endpoint, &self.pool, self.worker, transport))
+                let (pool, terms) = (&self.pool, &self.terms);
+                Rc::new(LocalEndpoint::new(endpoint, pool, self.worker, terms, transport))
             }));
-            changed.iter().for_each(|changed| changed.retire());
+            changed.iter().for_each(|changed| changed.retire(true));
         }
-        before.values().for_each(|gone| gone.retire());
+        before.values().for_each(|gone| gone.retire(true));
+        for local in &*endpoints {
+            local.retire(local.endpoint.is_marked(Mark::Draining));
+        }
+        self.terms.apply(&current.settings, &endpoints);
         let ignores_health = self.pool.is_panicking();
         self.ignores_health.set(ignores_health);
         let is_taken = |local: &&Rc<LocalEndpoint>| {
@@ -242,7 +256,7 @@ impl LocalPool {
 impl Drop for LocalPool {
     fn drop(&mut self) {
         for endpoint in self.endpoints.get_mut() {
-            endpoint.retire();
+            endpoint.retire(true);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One worker's choices: retries, weights, slow starts, ignored health, latencies.
 
 use super::{Ask, Balance, LocalEndpoint, LocalPool, LocalPools, Place, WEIGHING};
+use crate::base::clock;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::series::Outcome;
 use crate::telemetry::shard::WorkerIndex;
@@ -13,6 +14,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -188,4 +191,38 @@ fn an_endpoint_that_fails_fast_attracts_nothing_if_latencies_are_asked_for() {
     place.attempted(false, Outcome::Reset);
     let known = place.endpoint().balancing.latency(Instant::now());
     assert!(known <= 0.03, "{known}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_drains_keeps_no_connection_until_it_does_no_more() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let pool = Registry::new(Arc::new(Metrics::new(1))).pool("stable");
+    pool.replace([address]);
+    let pools = LocalPools::new(WorkerIndex(0)).adopt(&[Arc::clone(&pool)]);
+    let local = pools.get(0).unwrap();
+    let ask = Ask { balance: &Balance::Random, random: 0, hash: None, tried: &[] };
+    let in_use = local.take(&ask).unwrap();
+    let endpoint = in_use.endpoint();
+    let connect = async || {
+        clock::now();
+        let connection = endpoint.connect(Duration::from_secs(9)).await.unwrap();
+        (connection, listener.accept().await.unwrap().0)
+    };
+    let (idle, mut idle_there) = connect().await;
+    let (used, mut used_there) = connect().await;
+    endpoint.keep_idle(idle);
+    pool.replace([Found { draining: true, ..address.into() }]);
+    local.refresh();
+    assert_eq!(idle_there.read(&mut [0]).await.unwrap(), 0);
+    assert!(used_there.try_read(&mut [0]).is_err());
+    endpoint.keep_idle(used);
+    assert_eq!(used_there.read(&mut [0]).await.unwrap(), 0);
+    pool.replace([address]);
+    local.refresh();
+    assert!(Rc::ptr_eq(local.take(&ask).unwrap().endpoint(), endpoint));
+    let (idle, _there) = connect().await;
+    endpoint.keep_idle(idle);
+    assert!(endpoint.take_idle().is_some());
+    assert_eq!(endpoint.shard().idle.value(), 0);
 }

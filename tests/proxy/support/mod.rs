@@ -78,12 +78,19 @@ pub(crate) fn all_to(endpoints: &[SocketAddr], more: &str) -> String {
 
 /// A configuration whose only pool has one endpoint and further settings.
 pub(crate) fn pool_with(address: SocketAddr, settings: &str, route: &str) -> String {
+    pool_of(&[address], settings, route)
+}
+
+/// The same with these endpoints.
+pub(crate) fn pool_of(endpoints: &[SocketAddr], settings: &str, route: &str) -> String {
     let comma = if route.is_empty() { "" } else { ", " };
+    let endpoints: Vec<_> = endpoints.iter().map(|address| format!("'{address}'")).collect();
+    let endpoints = endpoints.join(", ");
     format!(
         "listeners: [{{ name: web, address: '127.0.0.1:0' }}]\n\
          admin: {{ address: '127.0.0.1:0' }}\n\
          drain: {{ delay: 0s, timeout: 10s }}\n\
-         pools: [{{ name: only, endpoints: ['{address}'], {settings} }}]\n\
+         pools: [{{ name: only, endpoints: [{endpoints}], {settings} }}]\n\
          routes: [{{ name: all, split: [{{ to: only }}]{comma}{route} }}]\n"
     )
 }

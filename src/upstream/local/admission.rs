@@ -1,0 +1,30 @@
+//! The way of a request into a pool that takes only so many at one time.
+
+use super::LocalPool;
+use crate::base::clock;
+use crate::telemetry::events::Overflow;
+use crate::upstream::limits::Overloaded;
+use crate::upstream::quota::Permit;
+
+/// The right to send a request, and to repeat it, to the endpoints of a pool; given back when
+/// dropped.
+#[derive(Debug)]
+pub struct Admitted(#[expect(dead_code, reason = "only kept")] Option<Permit>);
+
+impl LocalPool {
+    /// Lets a request in, if it need not wait.
+    pub fn admit(&self) -> Option<Admitted> {
+        self.refresh();
+        if self.terms.limits().requests == 0 {
+            return Some(Admitted(None));
+        }
+        self.pool.limiter.requests.take().map(|permit| Admitted(Some(permit)))
+    }
+
+    /// Lets a request in when it is its turn.
+    pub async fn admit_later(&self) -> Result<Admitted, Overloaded> {
+        let pending = self.terms.begin_waiting(Overflow::Requests)?;
+        let ticket = self.pool.limiter.requests.queue(None, clock::now());
+        pending.wait(ticket).await.map(|permit| Admitted(Some(permit)))
+    }
+}
