@@ -4,7 +4,7 @@ use super::balancing::Balancing;
 use crate::base::clock;
 use crate::telemetry::series::{Outcome, PoolShard};
 use crate::telemetry::shard::WorkerIndex;
-use crate::upstream::endpoint::Endpoint;
+use crate::upstream::endpoint::{Endpoint, Mark};
 use crate::upstream::http1::Connection;
 use crate::upstream::http2::Connections;
 use crate::upstream::pool::Pool;
@@ -99,7 +99,7 @@ impl LocalEndpoint {
         /// Idle connections kept per endpoint and worker.
         const IDLE_MAX: usize = 256;
         let mut idle = self.idle.borrow_mut();
-        if !self.retired.get() && idle.len() < IDLE_MAX {
+        if !self.retired.get() && !self.is_draining() && idle.len() < IDLE_MAX {
             idle.push(connection);
             self.shard().idle.add(1);
         }
@@ -113,8 +113,18 @@ impl LocalEndpoint {
         self.http2.sweep();
     }
 
+    /// Whether it is going away.
+    pub(super) fn is_draining(&self) -> bool {
+        self.endpoint.is_marked(Mark::Draining)
+    }
+
     pub(super) fn retire(&self) {
         self.retired.set(true);
+        self.close_idle();
+    }
+
+    /// Closes what nobody uses; an HTTP/2 connection once its streams have ended.
+    pub(super) fn close_idle(&self) {
         self.http2.clear();
         let closed = std::mem::take(&mut *self.idle.borrow_mut()).len();
         self.shard().idle.add(-i64::try_from(closed).unwrap_or(0));

@@ -13,6 +13,8 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
 
 const HOUR: Duration = Duration::from_hours(1);
 
@@ -188,4 +190,32 @@ fn an_endpoint_that_fails_fast_attracts_nothing_if_latencies_are_asked_for() {
     place.attempted(false, Outcome::Reset);
     let known = place.endpoint().balancing.latency(Instant::now());
     assert!(known <= 0.03, "{known}");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_going_away_keeps_no_idle_connection() {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let registry = Registry::new(Arc::new(Metrics::new(1)));
+    let pool = registry.pool("stable");
+    pool.replace([socket.local_addr().unwrap()]);
+    let pools = LocalPools::new(WorkerIndex(0)).adopt(&[Arc::clone(&pool)]);
+    let ask = Ask { balance: &Balance::Random, random: 0, hash: None, tried: &[] };
+    let place = pools.get(0).unwrap().take(&ask).unwrap();
+    let local = place.endpoint();
+    let connect = async || {
+        let connection = local.connect(Duration::from_secs(5)).await.unwrap();
+        (connection, socket.accept().await.unwrap().0)
+    };
+    let (idle, mut before) = connect().await;
+    let (busy, mut during) = connect().await;
+    local.keep_idle(idle);
+    pool.mark(&local.endpoint, Mark::Draining, true);
+    pools.refresh();
+    assert_eq!(before.read(&mut [0]).await.unwrap(), 0);
+    local.keep_idle(busy);
+    assert_eq!(during.read(&mut [0]).await.unwrap(), 0);
+    pool.mark(&local.endpoint, Mark::Draining, false);
+    pools.refresh();
+    local.keep_idle(connect().await.0);
+    assert!(local.take_idle().is_some());
 }
