@@ -115,16 +115,17 @@ pub async fn bind(options: Options) -> Result<Bound, StartError> {
     };
     let metrics = Arc::new(Metrics::new(workers));
     let cell = empty_cell(&metrics);
+    let registry = Arc::new(Registry::new(Arc::clone(&metrics)));
+    metrics.add_source(&registry);
     let mut senders = Vec::with_capacity(workers);
     for worker in (0..workers).map(WorkerIndex) {
         let (metrics, cell) = (Arc::clone(&metrics), Arc::clone(&cell));
         let counted = Arc::clone(&metrics);
+        let changes = registry.changes().clone();
         senders.push(worker::start(worker, counted, move || {
-            Serving(Rc::new(Proxy::new(worker, metrics, cell)))
+            Serving(Rc::new(Proxy::new(worker, metrics, cell, changes)))
         })?);
     }
-    let registry = Arc::new(Registry::new(Arc::clone(&metrics)));
-    metrics.add_source(&registry);
     let causes = Arc::new(Causes(Arc::clone(&metrics)));
     metrics.add_source(&causes);
     let status: StatusCell = Arc::new(Mutex::new(Status::default()));

@@ -13,6 +13,7 @@ use crate::proxy::snapshot::{Counts, Route, Snapshot};
 use crate::route::{Entry, Table};
 use crate::split::{PoolNames, Split, SplitConfig};
 use crate::telemetry::metrics::{Metrics, SplitWeight};
+use crate::upstream::discovery::Source;
 use crate::upstream::registry::Registry;
 use std::sync::Arc;
 
@@ -155,12 +156,13 @@ pub fn split_weights(snapshot: &Snapshot) -> Vec<SplitWeight> {
 }
 
 /// Gives the pools the endpoints that the configuration lists, where nothing is served. Pools whose
-/// endpoints are looked up count as usable: nobody asks the name servers there.
+/// endpoints are looked for count as usable: nobody is asked there.
 pub fn apply_endpoints(config: &Config, snapshot: &Snapshot) {
     for (pool, settings) in snapshot.pools.iter().zip(&config.pools) {
-        match &settings.dns {
-            Some(_) => pool.presume_usable(),
-            None => pool.replace(settings.listed().iter().map(|endpoint| &endpoint.value)),
+        if Source::of(settings).is_some() {
+            pool.presume_usable();
+        } else {
+            pool.replace(settings.listed().iter().map(|endpoint| &endpoint.value));
         }
     }
 }

@@ -111,6 +111,8 @@ impl<A: AdminSocket> Reloader<A> {
         }
         match self.prepare(files).await {
             Ok((compiled, plan, transports)) => {
+                let pools = compiled.snapshot.pools.iter().zip(&compiled.config.pools);
+                self.control.look_ahead(pools).await;
                 self.swap(compiled, plan, &transports);
                 Ok(Reload::Accepted)
             }
@@ -162,6 +164,8 @@ impl<A: AdminSocket> Reloader<A> {
         self.control.apply(pools.map(|((pool, config), transport)| (pool, config, transport)));
         let weights = split_weights(&snapshot);
         self.retired.push(self.cell.swap(Arc::new(snapshot)));
+        // Pools that are gone have connections to close.
+        self.registry.changes().announce();
         let timeout = config.drain.timeout.0;
         let removed = self.listeners.commit(plan, timeout);
         self.watch_certificates();

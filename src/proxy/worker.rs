@@ -8,6 +8,7 @@ use crate::base::deadline::Deadlines;
 use crate::base::incoming::Incoming;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::shard::WorkerIndex;
+use crate::upstream::changes::Changes;
 use crate::upstream::local::{LocalPools, SWEEP};
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
@@ -35,11 +36,18 @@ pub struct Proxy {
     local: RefCell<Rc<LocalSnapshot>>,
     random: RefCell<SmallRng>,
     deadlines: RefCell<HashMap<Duration, Rc<Deadlines>>>,
+    changes: Changes,
 }
 
 impl Proxy {
-    /// A worker's part, to be made on the worker's own thread.
-    pub fn new(worker: WorkerIndex, metrics: Arc<Metrics>, snapshot: SnapshotCell) -> Self {
+    /// A worker's part, to be made on the worker's own thread; `changes` are those of the registry
+    /// of the pools.
+    pub fn new(
+        worker: WorkerIndex,
+        metrics: Arc<Metrics>,
+        snapshot: SnapshotCell,
+        changes: Changes,
+    ) -> Self {
         let mut cache = Cache::new(snapshot);
         let snapshot = Arc::clone(cache.load());
         let pools = LocalPools::new(worker).adopt(&snapshot.pools);
@@ -50,6 +58,7 @@ impl Proxy {
             local: RefCell::new(Rc::new(LocalSnapshot { snapshot, pools })),
             random: RefCell::new(SmallRng::seed_from_u64(rand::random())),
             deadlines: RefCell::default(),
+            changes,
         }
     }
 
@@ -93,12 +102,20 @@ impl Proxy {
         })
     }
 
-    /// Looks after idle connections and lets go of old snapshots, for as long as it is polled.
+    /// Looks after idle connections, lets go of old snapshots and takes changes of the endpoints in
+    /// without being asked for them, for as long as it is polled.
     pub async fn sweep(&self) {
+        let mut noticing = self.changes.listen();
         let mut interval = tokio::time::interval(SWEEP);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            interval.tick().await;
+            tokio::select! {
+                _ = interval.tick() => {}
+                () = noticing.changed() => {
+                    self.snapshot().pools.refresh();
+                    continue;
+                }
+            }
             self.snapshot().pools.sweep();
             // Lengths that no request is using: those of earlier configurations for one.
             self.deadlines.borrow_mut().retain(|_, deadlines| Rc::strong_count(deadlines) > 1);
@@ -114,6 +131,7 @@ mod tests {
     use crate::proxy::downstream::Downstream;
     use crate::telemetry::metrics::Metrics;
     use crate::telemetry::shard::WorkerIndex;
+    use crate::upstream::changes::Changes;
     use http::Request;
     use std::rc::Rc;
     use std::sync::Arc;
@@ -129,7 +147,7 @@ mod tests {
     fn the_future_of_a_request_stays_small() {
         let metrics = Arc::new(Metrics::new(1));
         let cell = empty_cell(&metrics);
-        let proxy = Rc::new(Proxy::new(WorkerIndex(0), metrics, cell));
+        let proxy = Rc::new(Proxy::new(WorkerIndex(0), metrics, cell, Changes::default()));
         let downstream = Downstream::new(([127, 0, 0, 1], 1).into(), Arc::default());
         let size = future_size(&proxy.service(downstream));
         assert!(size <= FUTURE_BYTES_MAX, "{size} bytes");

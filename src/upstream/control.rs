@@ -1,11 +1,19 @@
 //! The control plane's side of the pools: what looks after their endpoints while they are in use.
 
+use super::discovery::{Findings, Source};
 use super::pool::Pool;
 use super::settings::PoolConfig;
 use super::transport::Transport;
+use futures_util::future::join_all;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// How long a new pool is waited for whose endpoints are looked for.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What looks after the pools of the configuration in use.
 #[derive(Debug, Default)]
@@ -17,6 +25,8 @@ pub struct Control {
 #[derive(Debug)]
 struct Care {
     pool: Arc<Pool>,
+    /// Looks for its endpoints, if they are not listed.
+    looking: Option<Task<Source>>,
 }
 
 /// A task together with the settings for which it was started; it ends with this.
@@ -51,6 +61,25 @@ impl<C> Drop for Task<C> {
 }
 
 impl Control {
+    /// Begins to look for the endpoints of pools of another configuration that have none yet, and
+    /// waits for the first answers, but not for long: their first requests shall find endpoints.
+    /// To be called before the configuration is taken into use; nobody else notices.
+    pub async fn look_ahead(&mut self, pools: impl IntoIterator<Item = (&Arc<Pool>, &PoolConfig)>) {
+        let mut answers = Vec::new();
+        for (pool, config) in pools {
+            let is_known = self.pools.get(&pool.name).is_some_and(|care| care.is_of(pool));
+            if !is_known && let Some(source) = Source::of(config) {
+                let mut care = Care::new(pool);
+                answers.extend(care.look(source));
+                self.pools.insert(Arc::clone(&pool.name), care);
+            }
+        }
+        if !answers.is_empty() {
+            // Later answers are taken into use when they come.
+            let _ = timeout(PATIENCE, join_all(answers)).await;
+        }
+    }
+
     /// Takes the pools of another configuration over, with how each is spoken to: what stays the
     /// same goes on undisturbed.
     pub fn apply<'a>(
@@ -61,8 +90,8 @@ impl Control {
         for (pool, config, transport) in pools {
             pool.configure(Arc::clone(transport), config.into());
             // One of this name that is not the same pool was gone for a while.
-            let care = before.remove(&pool.name).filter(|care| Arc::ptr_eq(&care.pool, pool));
-            let care = care.unwrap_or_else(|| Care { pool: Arc::clone(pool) });
+            let care = before.remove(&pool.name).filter(|care| care.is_of(pool));
+            let mut care = care.unwrap_or_else(|| Care::new(pool));
             care.apply(config);
             self.pools.insert(Arc::clone(&pool.name), care);
         }
@@ -70,7 +99,34 @@ impl Control {
 }
 
 impl Care {
-    fn apply(&self, config: &PoolConfig) {
-        self.pool.replace(config.listed().iter().map(|endpoint| &endpoint.value));
+    fn new(pool: &Arc<Pool>) -> Self {
+        Self { pool: Arc::clone(pool), looking: None }
+    }
+
+    fn is_of(&self, pool: &Arc<Pool>) -> bool {
+        Arc::ptr_eq(&self.pool, pool)
+    }
+
+    fn apply(&mut self, config: &PoolConfig) {
+        match Source::of(config) {
+            None => {
+                self.looking = None;
+                self.pool.replace(config.listed().iter().map(|endpoint| &endpoint.value));
+            }
+            // Until the first answer of another source, the endpoints stay.
+            Some(source) => drop(self.look(source)),
+        }
+    }
+
+    /// Looks for the endpoints from now on, unless that is being done; what is told at the first
+    /// answer.
+    fn look(&mut self, source: Source) -> Option<oneshot::Receiver<()>> {
+        let (pool, mut first) = (&self.pool, None);
+        self.looking = Some(Task::keep_or_start(self.looking.take(), source.clone(), || {
+            let (findings, answered) = Findings::new(pool, &source);
+            first = Some(answered);
+            source.follow(findings)
+        }));
+        first
     }
 }

@@ -2,6 +2,7 @@
 
 mod aside;
 pub mod balance;
+pub mod changes;
 pub mod control;
 pub mod discovery;
 pub mod endpoint;

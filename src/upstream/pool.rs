@@ -1,5 +1,6 @@
 //! A pool: interchangeable endpoints under one name; outlives snapshots.
 
+use super::changes::Changes;
 use super::discovery::Found;
 use super::endpoint::{Endpoint, Mark};
 use super::limits::Limiter;
@@ -13,6 +14,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use tokio::sync::watch;
 
 /// The most removed endpoints of a pool that are remembered, for the case that they come back.
 const REMEMBERED_MAX: usize = 1_000;
@@ -33,6 +35,10 @@ pub struct Pool {
     version: AtomicU64,
     /// Endpoints that were removed, oldest first; held while anything changes.
     removed: Mutex<VecDeque<Arc<Endpoint>>>,
+    /// What the workers are told by.
+    changes: Changes,
+    /// What those are told by who look for its endpoints.
+    distress: watch::Sender<()>,
     /// New certificate files that were taken into use, and those that were not.
     certificate_reloads: [AtomicU64; 2],
 }
@@ -60,8 +66,16 @@ impl Pool {
             panicking: AtomicBool::new(false),
             version: AtomicU64::new(0),
             removed: Mutex::default(),
+            changes: Changes::default(),
+            distress: watch::Sender::default(),
             certificate_reloads: Default::default(),
         }
+    }
+
+    /// The same pool, whose changes are told of by these.
+    #[must_use]
+    pub fn announcing(self, changes: Changes) -> Self {
+        Self { changes, ..self }
     }
 
     /// Whether any endpoint may get requests.
@@ -103,7 +117,8 @@ impl Pool {
     }
 
     /// Replaces the endpoints; an address that stays, or that was there before, keeps its state.
-    pub fn replace(&self, found: impl IntoIterator<Item = impl Into<Found>>) {
+    /// Says whether anything is different now.
+    pub fn replace(&self, found: impl IntoIterator<Item = impl Into<Found>>) -> bool {
         let mut removed = self.removed.lock();
         let before = self.members();
         let mut known: HashMap<SocketAddr, &Arc<Endpoint>> = HashMap::new();
@@ -133,7 +148,7 @@ impl Pool {
         let old = &before.endpoints;
         let same = old.len() == new.len() && old.iter().zip(&new).all(|(a, b)| Arc::ptr_eq(a, b));
         if same && !changed {
-            return;
+            return false;
         }
         removed.retain(|endpoint| !seen.contains(&endpoint.address));
         for gone in old.iter().filter(|endpoint| !seen.contains(&endpoint.address)) {
@@ -144,6 +159,7 @@ impl Pool {
         removed.drain(..beyond);
         self.members.store(Arc::new(Members { endpoints: new.into(), ..(*before).clone() }));
         self.refresh();
+        true
     }
 
     /// Replaces how the endpoints are dealt with; connections stay in use if the new way of
@@ -200,18 +216,37 @@ impl Pool {
         let staying = |endpoint: &&Arc<Endpoint>| !endpoint.is_marked(Mark::Draining);
         let staying = members.endpoints.iter().filter(staying).count();
         let needed = staying * usize::from(members.settings.panic_threshold);
-        self.usable.store(usable, Ordering::Relaxed);
+        let before = self.usable.swap(usable, Ordering::Relaxed);
         self.panicking.store(usable * 100 < needed, Ordering::Relaxed);
         self.version.fetch_add(1, Ordering::Release);
+        self.changes.announce();
+        if usable == 0 && before > 0 {
+            self.distressed();
+        }
+    }
+
+    /// Says that none of the endpoints can be reached, so that others are looked for at once.
+    /// Cheap, for it may be said for every request.
+    pub fn distressed(&self) {
+        if self.distress.receiver_count() > 0 {
+            self.distress.send_replace(());
+        }
+    }
+
+    /// What changes whenever the pool is in distress.
+    pub(super) fn distress(&self) -> watch::Receiver<()> {
+        self.distress.subscribe()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Found, Mark, Pool, PoolSettings, REMEMBERED_MAX};
+    use super::{Changes, Found, Mark, Pool, PoolSettings, REMEMBERED_MAX};
     use crate::telemetry::series::PoolSeries;
     use std::net::SocketAddr;
     use std::sync::Arc;
+    use std::time::Duration;
+    use tokio::time::timeout;
 
     fn pool() -> Pool {
         Pool::new(Arc::new(PoolSeries::new("stable", 1)))
@@ -258,6 +293,35 @@ mod tests {
             pool.replace([address(port)]);
         }
         assert_eq!(pool.removed.lock().len(), REMEMBERED_MAX);
+    }
+
+    #[test]
+    fn a_pool_that_loses_its_last_usable_endpoint_is_in_distress() {
+        let pool = pool();
+        // Nobody listens.
+        pool.distressed();
+        let distress = pool.distress();
+        let in_distress = || distress.has_changed().unwrap();
+        assert!(pool.replace([1, 2].map(address)));
+        let [a, b] = [0, 1].map(|index| Arc::clone(&pool.endpoints()[index]));
+        pool.mark(&a, Mark::Ejected, true);
+        assert!(!in_distress());
+        pool.mark(&b, Mark::Unhealthy, true);
+        assert!(in_distress());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_workers_are_told_of_changes_and_of_nothing_else() {
+        let changes = Changes::default();
+        let pool = pool().announcing(changes.clone());
+        let mut noticing = changes.listen();
+        let mut told = async || timeout(Duration::from_secs(1), noticing.changed()).await.is_ok();
+        assert!(pool.replace([address(1)]));
+        assert!(told().await);
+        assert!(!pool.replace([address(1)]));
+        assert!(!told().await);
+        pool.mark(&pool.endpoints()[0], Mark::Draining, true);
+        assert!(told().await);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Every pool that is alive, by name: what a new snapshot finds again of the one before.
 
+use super::changes::Changes;
 use super::endpoint::EndpointState;
 use super::pool::Pool;
 use crate::telemetry::metrics::{Metric, Metrics, Sink, Source};
@@ -12,12 +13,13 @@ use std::sync::{Arc, Weak};
 pub struct Registry {
     metrics: Arc<Metrics>,
     pools: Mutex<HashMap<String, Weak<Pool>>>,
+    changes: Changes,
 }
 
 impl Registry {
     /// No pools yet.
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, pools: Mutex::default() }
+        Self { metrics, pools: Mutex::default(), changes: Changes::default() }
     }
 
     /// The pool of this name: the living one, else a new one without endpoints.
@@ -27,9 +29,15 @@ impl Registry {
             return pool;
         }
         pools.retain(|_, pool| pool.strong_count() > 0);
-        let pool = Arc::new(Pool::new(self.metrics.pool(name)));
+        let pool = Pool::new(self.metrics.pool(name)).announcing(self.changes.clone());
+        let pool = Arc::new(pool);
         pools.insert(name.to_owned(), Arc::downgrade(&pool));
         pool
+    }
+
+    /// What tells of changes in the pools, and in which of them are in use.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
     }
 }
 

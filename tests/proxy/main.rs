@@ -14,6 +14,8 @@ mod bodies;
 mod bounds;
 mod cohorts;
 mod connections;
+#[cfg(feature = "dns")]
+mod dns;
 mod drain;
 mod duplex;
 mod events;

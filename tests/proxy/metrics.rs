@@ -8,6 +8,7 @@ use serin::proxy::Proxy;
 use serin::proxy::downstream::{Downstream, Forwarding};
 use serin::telemetry::metrics::Metrics;
 use serin::telemetry::shard::WorkerIndex;
+use serin::upstream::changes::Changes;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -129,7 +130,7 @@ fn the_future_of_a_request_stays_small() {
     }
     let metrics = Arc::new(Metrics::new(1));
     let cell = empty_cell(&metrics);
-    let proxy = Rc::new(Proxy::new(WorkerIndex(0), metrics, cell));
+    let proxy = Rc::new(Proxy::new(WorkerIndex(0), metrics, cell, Changes::default()));
     let peer = ([127, 0, 0, 1], 1).into();
     let service = proxy.service(Downstream::new(peer, Arc::new(Forwarding::default())));
     assert!(size(&service) <= BYTES_MAX, "{} bytes", size(&service));

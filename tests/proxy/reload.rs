@@ -1,10 +1,11 @@
 //! Changes of the configuration under load: at once, all or nothing, and unnoticed by requests.
 
-use crate::support::{App, Load, Origin, all_to, config, eventually};
+use crate::support::{App, Connection, Load, Origin, all_to, config, eventually, within};
 use std::net::SocketAddr;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 
 fn weights(stable: SocketAddr, canary: SocketAddr, weights: (u32, u32)) -> String {
     let (a, b) = weights;
@@ -115,6 +116,37 @@ async fn changed_endpoints_are_used_at_once_and_those_that_stay_keep_their_conne
     app.reload(&all_to(&[], "")).await;
     assert_eq!(client.get("/", "").await.status, 503);
     app.metric_is("serin_upstream_connections", &[], 0.0).await;
+}
+
+#[tokio::test]
+async fn connections_to_endpoints_that_a_change_removes_close_unasked() {
+    /// Far less than the time between two looks at idle connections.
+    const PROMPT: Duration = Duration::from_secs(3);
+    let (closed, mut closings) = mpsc::unbounded_channel();
+    let origin = Origin::start(move |mut connection: Connection| {
+        let closed = closed.clone();
+        async move {
+            while let Ok((_, _)) = connection.request().await {
+                connection.answer("a").await;
+            }
+            let _ = closed.send(());
+        }
+    })
+    .await;
+    let address = origin.address;
+    let here = all_to(&[address], "");
+    let elsewhere = here.replace(&address.to_string(), "127.0.0.3:80");
+    let renamed = elsewhere.replace("only", "other");
+    let app = App::start(&here).await;
+    // Once the endpoint goes, once the whole pool.
+    for without in [elsewhere, renamed] {
+        assert_eq!(app.get("/").await.origin(), "a");
+        app.reload(&without).await;
+        let since = Instant::now();
+        within(closings.recv()).await.unwrap();
+        assert!(since.elapsed() < PROMPT, "{:?}", since.elapsed());
+        app.reload(&here).await;
+    }
 }
 
 #[tokio::test]

@@ -2,18 +2,20 @@
 
 use crate::base::problem::{Location, Problems, Spanned};
 use crate::config::tree::Document;
+use crate::upstream::discovery::ENDPOINTS_MAX;
+use crate::upstream::discovery::dns::DnsConfig;
 use crate::upstream::discovery::listed::EndpointConfig;
 use crate::upstream::health::HealthConfig;
 use crate::upstream::outlier::OutlierConfig;
 use crate::upstream::settings::PoolConfig;
 use crate::upstream::transport::Protocol;
 
-/// The most endpoints of one pool.
-const ENDPOINTS_MAX: usize = 10_000;
 /// Where the endpoints of a pool may come from.
 const SOURCES: [&str; 3] = ["endpoints", "dns", "kubernetes"];
 /// The longest name that DNS knows (RFC 1035 section 2.3.4).
 const HOST_BYTES_MAX: usize = 253;
+/// The longest part of one between dots.
+const LABEL_BYTES_MAX: usize = 63;
 
 /// Notes what can not be, or should not be, of a pool.
 pub(super) fn pool(document: &Document, pool: &PoolConfig, problems: &mut Problems) {
@@ -48,10 +50,17 @@ fn source(document: &Document, pool: &PoolConfig, problems: &mut Problems) {
         }
         _ => {}
     }
-    let Some(dns) = &pool.dns else { return };
+    if let Some(dns) = &pool.dns {
+        self::dns(dns, problems);
+    }
+}
+
+/// Notes what can not be of a name whose addresses are endpoints.
+fn dns(dns: &Spanned<DnsConfig>, problems: &mut Problems) {
     let name = dns.host.strip_suffix('.').unwrap_or(&dns.host);
     let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-    if name.is_empty() || name.len() > HOST_BYTES_MAX || !name.bytes().all(known) {
+    let labels = name.split('.').all(|label| (1..=LABEL_BYTES_MAX).contains(&label.len()));
+    if !labels || name.len() > HOST_BYTES_MAX || !name.bytes().all(known) {
         problems.error(dns.at, format!("`{}` is no name that DNS knows", dns.host));
     }
     if dns.port == 0 {
@@ -62,6 +71,18 @@ fn source(document: &Document, pool: &PoolConfig, problems: &mut Problems) {
     }
     if dns.ttl_min > dns.ttl_max {
         problems.error(dns.at, "`ttlMin` is more than `ttlMax`");
+    }
+    if dns.servers.len() > DnsConfig::SERVERS_MAX {
+        let message = format!("at most {} name servers are asked", DnsConfig::SERVERS_MAX);
+        problems.error(dns.at, message);
+    }
+    if dns.servers.iter().any(|server| server.port() == 0) {
+        problems.error(dns.at, "a name server needs a port other than 0");
+    }
+    if !DnsConfig::ASKS_SERVERS && !dns.servers.is_empty() {
+        let message = "this build has no resolver of its own and asks the system's name servers";
+        problems.error(dns.at, message).help =
+            Some("leave `servers` out, or build with the feature `dns`".to_owned());
     }
 }
 

@@ -1,9 +1,18 @@
 //! Where a pool's endpoints come from: one file per source.
 
 pub mod dns;
+mod findings;
 pub mod listed;
 
+pub use findings::{Findings, Missed};
+
+use super::settings::PoolConfig;
+use dns::DnsConfig;
+use std::fmt;
 use std::net::SocketAddr;
+
+/// The most endpoints of one pool.
+pub const ENDPOINTS_MAX: usize = 10_000;
 
 /// An endpoint as a source found it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,5 +28,34 @@ pub struct Found {
 impl From<SocketAddr> for Found {
     fn from(address: SocketAddr) -> Self {
         Self { address, weight: 1, draining: false }
+    }
+}
+
+/// Where endpoints are looked for that the document does not list: the settings of one source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The addresses of a name.
+    Dns(DnsConfig),
+}
+
+impl Source {
+    /// The source of a pool; nothing if its endpoints are listed.
+    pub fn of(config: &PoolConfig) -> Option<Self> {
+        config.dns.as_ref().map(|dns| Self::Dns(dns.value.clone()))
+    }
+
+    /// Looks for endpoints, and tells what is found, for as long as it is polled.
+    pub async fn follow(self, findings: Findings) {
+        match self {
+            Self::Dns(config) => dns::follow(config, findings).await,
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Self::Dns(config) => f.write_str(&config.host),
+        }
     }
 }

@@ -91,21 +91,31 @@ impl LocalPools {
     /// The view of another snapshot's pools; load and connections of the ones that stay are kept.
     #[must_use]
     pub fn adopt(&self, pools: &[Arc<Pool>]) -> Self {
-        let known: HashMap<_, _> =
+        let mut known: HashMap<_, _> =
             self.pools.iter().map(|local| (Arc::as_ptr(&local.pool), local)).collect();
-        let pools = pools.iter().map(|pool| match known.get(&Arc::as_ptr(pool)) {
+        let pools = pools.iter().map(|pool| match known.remove(&Arc::as_ptr(pool)) {
             Some(local) => Rc::clone(local),
             None => Rc::new(LocalPool::new(pool, self.worker)),
         });
-        let pools: Box<[_]> = pools.collect();
-        // Connections to endpoints that are gone are not kept until somebody asks for the pool.
-        pools.iter().for_each(|pool| pool.refresh());
-        Self { worker: self.worker, pools }
+        let adopted = Self { worker: self.worker, pools: pools.collect() };
+        // Connections to endpoints that are gone are not kept until somebody asks for the pool, nor
+        // those of a pool that is gone until the last request of its time has ended.
+        adopted.refresh();
+        for gone in known.values() {
+            gone.retire();
+        }
+        adopted
     }
 
     /// The pool of this number.
     pub fn get(&self, index: usize) -> Option<&Rc<LocalPool>> {
         self.pools.get(index)
+    }
+
+    /// Takes over what changed in the pools since this worker last looked, and closes connections
+    /// that are of no use any more.
+    pub fn refresh(&self) {
+        self.pools.iter().for_each(|pool| pool.refresh());
     }
 
     /// Closes connections that were idle for too long or whose endpoint is gone. To be called once
@@ -193,6 +203,11 @@ impl LocalPool {
         !self.usable.borrow().without(tried).endpoints.is_empty()
     }
 
+    /// Says that a request failed for want of an endpoint that can be connected to.
+    pub fn distressed(&self) {
+        self.pool.distressed();
+    }
+
     /// Takes over what changed in the pool since this worker last looked.
     fn refresh(&self) {
         let version = self.pool.version();
@@ -251,13 +266,16 @@ impl LocalPool {
         let starting = self.usable.borrow_mut().weigh(self.slow_start.get(), now);
         self.weighing.set(starting.then(|| now + WEIGHING));
     }
+
+    /// Keeps no connection any more.
+    fn retire(&self) {
+        self.endpoints.borrow().iter().for_each(|endpoint| endpoint.retire(true));
+    }
 }
 
 impl Drop for LocalPool {
     fn drop(&mut self) {
-        for endpoint in self.endpoints.get_mut() {
-            endpoint.retire(true);
-        }
+        self.retire();
     }
 }
 

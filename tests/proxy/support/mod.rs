@@ -2,6 +2,8 @@
 
 mod app;
 mod authority;
+#[cfg(feature = "dns")]
+mod dns;
 pub(crate) mod frames;
 mod http2;
 mod load;
@@ -11,6 +13,8 @@ mod wire;
 
 pub(crate) use app::App;
 pub(crate) use authority::{Authority, Pair};
+#[cfg(feature = "dns")]
+pub(crate) use dns::{Kind, NameServer, Says};
 pub(crate) use frames::{Raw, RawEndpoint};
 pub(crate) use http2::{Answering, H2Client, H2Origin, Served};
 pub(crate) use load::Load;

@@ -33,7 +33,17 @@ impl Origin {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::listen(TcpListener::bind("127.0.0.1:0").await.unwrap(), serve)
+    }
+
+    /// The same on a socket of one's own.
+    pub(crate) fn listen<F>(
+        socket: TcpListener,
+        serve: impl Fn(Connection) -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
         let address = socket.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let noted = Arc::clone(&seen);
@@ -56,6 +66,31 @@ impl Origin {
             }
         })
         .await
+    }
+
+    /// One at each of these IP addresses, all on one port; they answer with their IP address.
+    #[cfg(feature = "dns")]
+    pub(crate) async fn siblings(addresses: &'static [&'static str]) -> Vec<Self> {
+        let sockets = 'again: loop {
+            let mut sockets: Vec<TcpListener> = Vec::new();
+            let mut port = 0;
+            for ip in addresses {
+                let ip: std::net::IpAddr = ip.parse().unwrap();
+                // The port may be somebody else's at this address.
+                let Ok(socket) = TcpListener::bind((ip, port)).await else { continue 'again };
+                port = socket.local_addr().unwrap().port();
+                sockets.push(socket);
+            }
+            break sockets;
+        };
+        let named = addresses.iter().zip(sockets).map(|(&name, socket)| {
+            Self::listen(socket, async move |mut connection| {
+                while let Ok((_, _)) = connection.request().await {
+                    connection.answer(name).await;
+                }
+            })
+        });
+        named.collect()
     }
 
     /// Answers every request with the same bytes; closes the connection after the first if told.

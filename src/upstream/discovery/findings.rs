@@ -1,0 +1,124 @@
+//! What a source found: taken into use, counted, and told of in the log when it is news.
+
+use super::Found;
+use crate::telemetry::events::Discovery;
+use crate::upstream::pool::Pool;
+use std::fmt;
+use std::sync::Arc;
+use tokio::sync::{oneshot, watch};
+
+/// Where a source puts what it found.
+#[derive(Debug)]
+pub struct Findings {
+    pool: Arc<Pool>,
+    source: String,
+    /// Told once there is any answer, be it that there is nothing.
+    first: Option<oneshot::Sender<()>>,
+    /// How the look-up before ended, if it found nothing.
+    missed: Option<Discovery>,
+}
+
+/// Why a source found nothing.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Missed {
+    /// There is no such name.
+    #[error("there is no such name")]
+    NoSuchName,
+    /// The name has no addresses.
+    #[error("the name has no addresses")]
+    NoRecords,
+    /// No answer came in time.
+    #[error("no answer came in time")]
+    Timeout,
+    /// It failed otherwise.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Missed {
+    fn counted(&self) -> Discovery {
+        match self {
+            Self::NoSuchName => Discovery::NoSuchName,
+            Self::NoRecords => Discovery::NoRecords,
+            Self::Timeout => Discovery::Timeout,
+            Self::Failed(_) => Discovery::Failure,
+        }
+    }
+}
+
+impl Findings {
+    /// The findings of a source for a pool, and what is told after the first of them.
+    pub fn new(pool: &Arc<Pool>, source: &impl fmt::Display) -> (Self, oneshot::Receiver<()>) {
+        let (first, answered) = oneshot::channel();
+        let pool = Arc::clone(pool);
+        (Self { pool, source: source.to_string(), first: Some(first), missed: None }, answered)
+    }
+
+    /// Takes endpoints into use in place of those before.
+    pub fn found(&mut self, found: &[Found]) {
+        let changed = self.pool.replace(found.iter().copied());
+        let counted = if changed { Discovery::Changed } else { Discovery::Unchanged };
+        self.pool.series.events.discovered(counted);
+        let (pool, source, endpoints) = (&self.pool.name, &self.source, found.len());
+        if self.first.is_some() || self.missed.is_some() {
+            tracing::info!(%pool, %source, endpoints, "endpoints found");
+        } else if changed {
+            tracing::debug!(%pool, %source, endpoints, "other endpoints found");
+        }
+        self.missed = None;
+        self.answered();
+    }
+
+    /// Notes that nothing was found; the endpoints stay as they are.
+    pub fn missed(&mut self, missed: &Missed) {
+        let counted = missed.counted();
+        self.pool.series.events.discovered(counted);
+        // Told once, not with each try.
+        if self.missed.replace(counted) != Some(counted) {
+            let (pool, source, kept) = (&self.pool.name, &self.source, self.pool.endpoints().len());
+            tracing::warn!(%pool, %source, kept, "no endpoints found: {missed}");
+        }
+        self.answered();
+    }
+
+    /// What changes whenever none of the endpoints can be reached.
+    pub fn distress(&self) -> watch::Receiver<()> {
+        self.pool.distress()
+    }
+
+    fn answered(&mut self) {
+        if let Some(first) = self.first.take() {
+            // Whoever waited may have lost patience.
+            let _ = first.send(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Discovery, Findings, Missed};
+    use crate::telemetry::series::PoolSeries;
+    use crate::upstream::pool::Pool;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::sync::atomic::Ordering::Relaxed;
+
+    #[test]
+    fn what_is_found_replaces_the_endpoints_and_a_miss_leaves_them() {
+        let pool = Arc::new(Pool::new(Arc::new(PoolSeries::new("assets", 1))));
+        let (mut findings, mut answered) = Findings::new(&pool, &"a.test");
+        assert!(answered.try_recv().is_err());
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        findings.found(&[address.into()]);
+        assert!(answered.try_recv().is_ok());
+        findings.found(&[address.into()]);
+        let misses =
+            [Missed::NoRecords, Missed::NoSuchName, Missed::Timeout, Missed::Failed(String::new())];
+        for missed in misses {
+            findings.missed(&missed);
+        }
+        assert_eq!(pool.endpoints().len(), 1);
+        let counts = pool.series.events.discoveries.each_ref().map(|count| count.load(Relaxed));
+        assert_eq!(counts, [1; Discovery::LABELS.len()]);
+    }
+}
