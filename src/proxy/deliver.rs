@@ -101,6 +101,11 @@ pub async fn deliver(
             relay(exchange, downstream, route, answer, Sent { place, end, progress, upgrade })
         }
         Err(cause) => {
+            let unreached = matches!(cause, Error::ConnectFailed | Error::ConnectTimedOut);
+            if let Some((pool, _)) = local.pool(delivery.way.pool).filter(|_| unreached) {
+                // There may be others to connect to that nobody has looked for yet.
+                pool.distressed();
+            }
             exchange.failed(cause);
             answer(exchange, cause)
         }

@@ -138,6 +138,24 @@ async fn one_family_is_enough_whatever_becomes_of_the_other() {
 }
 
 #[tokio::test]
+async fn a_name_none_of_whose_endpoints_can_be_reached_is_looked_up_at_once() {
+    let origins = Origin::siblings(&["127.0.0.2"]).await;
+    let server = NameServer::start().await;
+    server.say("lost.test", &Says::Addresses(vec![[127, 0, 0, 3].into()], 60));
+    let port = origins[0].address.port();
+    let app = App::start(&looked_up("lost.test.", port, server.address, "")).await;
+    assert_eq!(server.asked("lost.test"), 1);
+    server.say("lost.test", &Says::Addresses(vec![[127, 0, 0, 2].into()], 60));
+    let since = Instant::now();
+    assert_eq!(app.get("/").await.status, 503);
+    eventually("the other address is used", async || app.get("/").await.status == 200).await;
+    assert!(since.elapsed() < PROMPT, "{:?}", since.elapsed());
+    // Of all the requests that failed, at most one a second asked.
+    let asked = server.asked("lost.test");
+    assert!((2..=4).contains(&asked), "{asked}");
+}
+
+#[tokio::test]
 async fn an_answer_too_long_for_a_datagram_is_read_whole() {
     let server = NameServer::start().await;
     let many = (1..=200).map(|last| [127, 0, 7, last].into()).collect();
