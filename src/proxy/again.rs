@@ -1,6 +1,5 @@
 //! The attempts of a request: the first, and those after it that the route allows.
 
-use super::admit::admit;
 use super::attempt::{Answer, Failure, Means, attempt};
 use super::error::Error;
 use super::retry::Retry;
@@ -91,11 +90,12 @@ impl<'a> Delivery<'a> {
     pub(super) async fn run(&mut self) -> Result<(Answer, Place), Error> {
         let local = self.local;
         let (pool, balance) = local.pool(self.way.pool).ok_or(Error::NoEndpoint)?;
+        self.enter(pool).await?;
         let (random, hash) = (self.proxy.random(), self.way.hash);
         let ask = Ask { balance, random, hash, tried: &[] };
         let place = pool.take(&ask).ok_or(Error::NoEndpoint)?;
         let judge = self.judge(pool, 0);
-        match self.attempt(&place, judge.as_ref(), false).await {
+        match self.attempt(&place, judge.as_deref(), false).await {
             Ok(answer) => Ok((answer, place)),
             Err(Failure::Cause(cause)) if self.route.retry.attempts == 0 => Err(cause),
             // In a box, because most requests need no room for this.
@@ -104,6 +104,21 @@ impl<'a> Delivery<'a> {
                 Box::pin(self.again(pool, place, failure, granted)).await
             }
         }
+    }
+
+    /// Waits for the request's place in a pool that takes only so many, in that of any other.
+    async fn enter(&mut self, pool: &LocalPool) -> Result<(), Error> {
+        if let Some(admitted) = pool.admit() {
+            self.admitted = admitted;
+            return Ok(());
+        }
+        self.admitted = Admitted::default();
+        let turn = async { pool.admit_later().await.map_err(|_| Error::PoolOverloaded) };
+        // In a box, because most requests need no room for this.
+        self.admitted = End::limit(&mut self.end, Box::pin(turn).as_mut()).await?;
+        // What was waited for is no part of the time that endpoints have.
+        self.started = clock::now();
+        Ok(())
     }
 
     /// The attempts after the first, which has failed at this place.
@@ -129,7 +144,7 @@ impl<'a> Delivery<'a> {
             let way = self.way(unseen, chosen, &tried);
             let (pool, balance) = self.local.pool(way.pool).ok_or(Error::NoEndpoint)?;
             if !Rc::ptr_eq(pool, current) {
-                (self.admitted, _) = admit(pool, &mut self.end, clock::now()).await?;
+                self.enter(pool).await?;
                 current = pool;
             }
             if !unseen || !pool.has_untried(&tried) {
@@ -138,7 +153,7 @@ impl<'a> Delivery<'a> {
             let ask = Ask { balance, random: self.proxy.random(), hash: way.hash, tried: &tried };
             let Some(place) = pool.take(&ask) else { break };
             let judge = self.judge(chosen, retry);
-            match self.attempt(&place, judge.as_ref(), true).await {
+            match self.attempt(&place, judge.as_deref(), true).await {
                 Ok(answer) => return Ok((answer, place)),
                 Err(next) => {
                     failure = next;
@@ -167,7 +182,7 @@ impl<'a> Delivery<'a> {
         if !allowed || !self.outgoing.rewind() {
             return Err(cause);
         }
-        let granted = RefCell::new(None);
+        let granted = RefCell::default();
         let judge = Judge { retry, method: self.method, call: self.call, pool, granted };
         if judge.grant() { Ok(judge.granted.take()) } else { Err(cause) }
     }
@@ -192,11 +207,13 @@ impl<'a> Delivery<'a> {
     }
 
     /// Who judges the response to the attempt after so many retries; nobody if it is the last.
-    fn judge(&self, pool: &'a Rc<LocalPool>, retries: u8) -> Option<Judge<'a>> {
+    fn judge(&self, pool: &'a Rc<LocalPool>, retries: u8) -> Option<Box<Judge<'a>>> {
         let retry: &'a Retry = &self.route.retry;
         let more = retries < retry.attempts && retry.looks_at_responses && self.upgrade.is_none();
         let (method, call) = (self.method, self.call);
-        more.then(|| Judge { retry, method, call, pool, granted: RefCell::new(None) })
+        let granted = RefCell::default();
+        // In a box, because most routes need no room for this.
+        more.then(|| Box::new(Judge { retry, method, call, pool, granted }))
     }
 
     async fn attempt(

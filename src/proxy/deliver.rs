@@ -1,6 +1,5 @@
 //! The delivery of one request, in one straight line: decide, attempt, answer.
 
-use super::admit::admit;
 use super::again::{Delivery, Way};
 use super::attempt::Answer;
 use super::authority;
@@ -22,7 +21,7 @@ use crate::base::clock;
 use crate::base::incoming::Incoming;
 use crate::predicate::Head;
 use crate::split::{PoolIndex, Reason};
-use crate::upstream::local::{LocalPool, Place};
+use crate::upstream::local::{Admitted, LocalPool, Place};
 use crate::upstream::outgoing::Outgoing;
 use crate::upstream::transport::Protocol;
 use bytes::Bytes;
@@ -64,11 +63,7 @@ pub async fn deliver(
         Err(cause) => return answer(exchange, cause),
     };
 
-    let mut end = End::of(&route.timeouts, call, &parts.headers);
-    let (admitted, started) = match admit(pool, &mut end, started).await {
-        Ok(admitted) => admitted,
-        Err(cause) => return answer(exchange, cause),
-    };
+    let end = End::of(&route.timeouts, call, &parts.headers);
     let refused = route.split.override_header().filter(|_| decision.choice.override_refused);
     prepare_request(&mut parts, downstream, refused, upgrade.as_deref());
     let method = parts.method.clone();
@@ -92,7 +87,7 @@ pub async fn deliver(
         upgrade,
         progress,
         end,
-        admitted,
+        admitted: Admitted::default(),
     };
     match delivery.run().await {
         Ok((answer, mut place)) => {
@@ -180,9 +175,8 @@ fn check_and_decide(
     };
     let elsewhere =
         decision.choice.pool.filter(|_| may_leave(snapshot, &decision)).and_then(|pool| {
-            let others = |other| match other == pool {
-                true => Usability::Unusable,
-                false => snapshot.usability(other),
+            let others = |other| {
+                if other == pool { Usability::Unusable } else { snapshot.usability(other) }
             };
             choose(snapshot, decision.route, &head, &others, Some(proxy.random())).choice.pool
         });

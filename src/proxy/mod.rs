@@ -1,6 +1,5 @@
 //! The life of a request: decided, delivered, recorded.
 
-mod admit;
 mod again;
 pub mod ambiguity;
 pub mod attempt;

@@ -8,7 +8,7 @@ use crate::upstream::quota::Permit;
 
 /// The right to send a request, and to repeat it, to the endpoints of a pool; given back when
 /// dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Admitted(#[expect(dead_code, reason = "only kept")] Option<Permit>);
 
 impl LocalPool {

@@ -47,7 +47,7 @@ pub struct Place {
     /// When it was taken, where the policy asks how long answers take.
     taken: Option<Instant>,
     /// The request's place in the pool, once it stays at this endpoint.
-    admitted: Option<Admitted>,
+    admitted: Admitted,
 }
 
 impl LocalEndpoint {
@@ -184,7 +184,7 @@ impl LocalEndpoint {
 impl Place {
     pub(super) fn new(endpoint: Rc<LocalEndpoint>, taken: Option<Instant>) -> Self {
         endpoint.occupy(1);
-        Self { endpoint, taken, admitted: None }
+        Self { endpoint, taken, admitted: Admitted::default() }
     }
 
     /// The endpoint.
@@ -194,7 +194,7 @@ impl Place {
 
     /// Keeps the request's place in the pool for as long as this one.
     pub fn admit(&mut self, admitted: Admitted) {
-        self.admitted = Some(admitted);
+        self.admitted = admitted;
     }
 
     /// Notes how the attempt ended.

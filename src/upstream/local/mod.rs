@@ -234,9 +234,13 @@ impl LocalPool {
                 let (pool, terms) = (&self.pool, &self.terms);
                 Rc::new(LocalEndpoint::new(endpoint, pool, self.worker, terms, transport))
             }));
-            changed.iter().for_each(|changed| changed.retire(true));
+            if let Some(changed) = changed {
+                changed.retire(true);
+            }
         }
-        before.values().for_each(|gone| gone.retire(true));
+        for gone in before.values() {
+            gone.retire(true);
+        }
         for local in &*endpoints {
             local.retire(local.endpoint.is_marked(Mark::Draining));
         }
