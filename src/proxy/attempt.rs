@@ -2,6 +2,7 @@
 
 use super::either::exchange_either;
 use super::error::Error;
+use super::grpc;
 use super::timeouts::End;
 use super::upgrade::Upgrade;
 use crate::base::body::Progress;
@@ -78,6 +79,7 @@ pub async fn attempt(
     };
     counted.outcome = match &result {
         Ok((parts, _)) if parts.status.is_server_error() => Outcome::ServerError,
+        Ok((parts, _)) if grpc::is_server_error(&parts.headers) => Outcome::ServerError,
         Ok(_) => Outcome::Success,
         Err(Error::ConnectFailed | Error::UpstreamProtocol) => Outcome::ConnectFailure,
         Err(Error::ConnectTimedOut) => Outcome::ConnectTimeout,
@@ -91,8 +93,9 @@ pub async fn attempt(
             Outcome::ResponseTimeout
         }
         Err(Error::UpstreamTls) => Outcome::TlsFailure,
-        Err(Error::UpstreamFull | Error::UpstreamRefused) => Outcome::Refused,
-        Err(Error::InvalidResponse | Error::NotUpgraded) => Outcome::InvalidResponse,
+        // To serve other protocols is not what makes an endpoint a good one.
+        Err(Error::UpstreamFull | Error::UpstreamRefused | Error::NotUpgraded) => Outcome::Refused,
+        Err(Error::InvalidResponse) => Outcome::InvalidResponse,
         Err(Error::UpstreamReset) => Outcome::Reset,
         Err(_) => Outcome::Cancelled,
     };

@@ -9,7 +9,7 @@ use super::exchange::{Ending, Exchange, ResponseBody};
 use super::framing::check_request;
 use super::grpc;
 use super::headers::{prepare_request, prepare_response};
-use super::snapshot::{Route, Snapshot};
+use super::snapshot::{LocalSnapshot, Route};
 use super::timeouts::End;
 use super::upgrade::Upgrade;
 use super::worker::Proxy;
@@ -19,7 +19,7 @@ use crate::base::clock;
 use crate::base::incoming::Incoming;
 use crate::predicate::Head;
 use crate::split::Choice;
-use crate::upstream::local::{Ask, LocalPool, Place};
+use crate::upstream::local::{Ask, LocalPool, Offer, Place};
 use crate::upstream::outgoing::Outgoing;
 use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
@@ -39,7 +39,8 @@ pub async fn deliver(
     let snapshot = &*local.snapshot;
 
     let asked = asked(proxy, &mut parts, &incoming);
-    let decided = check_and_decide(proxy, snapshot, downstream, &mut parts);
+    let mut trial = None;
+    let decided = check_and_decide(proxy, &local, downstream, &mut parts, &mut trial);
     let (decision, hash) = decided.unwrap_or_default();
     let call = grpc::is_call(&parts.method, &parts.headers);
     let mut exchange = Exchange::begin(proxy, &local, decision, started, call);
@@ -72,7 +73,7 @@ pub async fn deliver(
         }
         tried.extend(failed.as_ref().map(|(place, _)| Rc::clone(place.endpoint())));
         let ask = Ask { balance, random: proxy.random(), hash, tried: &tried };
-        let Some(place) = pool.take(&ask) else { break };
+        let Some(place) = trial.take().or_else(|| pool.take(&ask)) else { break };
         let means = Means {
             method: &method,
             upgrade: upgrade.as_deref(),
@@ -130,13 +131,16 @@ fn outgoing(
     (Outgoing::new(parts, body, pool.protocol(), upgrade), progress)
 }
 
-/// Refuses what can not be understood or can be in two ways, and decides about the rest.
+/// Refuses what can not be understood or can be in two ways, and decides about the rest. `trial` is
+/// where the request has to go, if it decides about an endpoint's return.
 fn check_and_decide(
     proxy: &Proxy,
-    snapshot: &Snapshot,
+    local: &LocalSnapshot,
     downstream: &Downstream,
     parts: &mut Parts,
+    trial: &mut Option<Place>,
 ) -> Result<(Decision, Option<u64>), Error> {
+    let snapshot = &*local.snapshot;
     check_request(parts, &downstream.forwarding)?;
     snapshot.ambiguity.resolve(&mut parts.uri, &mut parts.headers)?;
     let host = authority::host(&parts.uri, &parts.headers, parts.version)?;
@@ -151,10 +155,30 @@ fn check_and_decide(
         peer: downstream.peer,
         certificate_names: &downstream.certificate_names,
     };
-    let usable = |pool| snapshot.is_usable(pool);
-    let decision = decide(snapshot, &head, &usable, Some(proxy.random()));
+    let decision;
+    (decision, *trial) = decide_here(proxy, local, &head);
     let balance = decision.choice.pool.and_then(|pool| snapshot.balances.get(pool.0));
     Ok((decision, balance.and_then(|balance| balance.hash(&head))))
+}
+
+/// Decides, once more if the pool has nothing left on this worker: its last endpoint, or the one
+/// request of a trial, may be somebody else's since the pool was asked.
+fn decide_here(proxy: &Proxy, local: &LocalSnapshot, head: &Head<'_>) -> (Decision, Option<Place>) {
+    let snapshot = &*local.snapshot;
+    let mut empty = Vec::new();
+    loop {
+        let usable = |pool| snapshot.is_usable(pool) && !empty.contains(&pool);
+        let decision = decide(snapshot, head, &usable, Some(proxy.random()));
+        let chosen = decision.choice.pool.filter(|pool| !empty.contains(pool));
+        let Some((pool, here)) = chosen.and_then(|pool| Some((pool, local.pool(pool)?.0))) else {
+            return (decision, None);
+        };
+        match here.offer() {
+            Offer::Usable => return (decision, None),
+            Offer::Trial(place) => return (decision, Some(place)),
+            Offer::Nothing => empty.push(pool),
+        }
+    }
 }
 
 /// What is left of a request that was sent.

@@ -72,6 +72,12 @@ pub fn status(fields: &HeaderMap) -> Option<u16> {
     Some(status.filter(|status| *status <= LAST).unwrap_or(UNKNOWN))
 }
 
+/// Whether the head of a response says that the call has failed, and that this is the service's
+/// fault: `UNKNOWN`, `DEADLINE_EXCEEDED`, `INTERNAL`, `UNAVAILABLE` or `DATA_LOSS`.
+pub fn is_server_error(fields: &HeaderMap) -> bool {
+    matches!(status(fields), Some(2 | 4 | 13 | 14 | 15))
+}
+
 /// At most eight digits and a unit.
 fn parse_timeout(field: &[u8]) -> Option<Duration> {
     const DIGITS_MAX: usize = 8;
@@ -114,7 +120,7 @@ pub fn message(text: &str) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use super::{Status, is_call, message, parse_timeout};
+    use super::{Status, is_call, is_server_error, message, parse_timeout};
     use http::header::CONTENT_TYPE;
     use http::{HeaderMap, Method};
     use proptest::prelude::*;
@@ -162,6 +168,17 @@ mod tests {
         ] {
             assert_eq!(status.value(), (status as u8).to_string());
         }
+    }
+
+    #[test]
+    fn a_failure_of_the_service_is_told_from_one_of_the_call() {
+        let failed = |status: &str| {
+            let fields = [(super::STATUS, status.parse().unwrap())].into_iter().collect();
+            is_server_error(&fields)
+        };
+        let numbers: Vec<u8> = (0..=16).filter(|number| failed(&number.to_string())).collect();
+        assert_eq!(numbers, [2, 4, 13, 14, 15]);
+        assert!(failed("x") && !is_server_error(&HeaderMap::new()));
     }
 
     fn decoded(text: &[u8]) -> Vec<u8> {

@@ -1,5 +1,7 @@
 //! The control plane's side of the pools: what looks after their endpoints while they are in use.
 
+use super::health::{self, HealthConfig};
+use super::outlier::{self, OutlierConfig};
 use super::pool::Pool;
 use super::settings::PoolConfig;
 use super::transport::Transport;
@@ -17,6 +19,8 @@ pub struct Control {
 #[derive(Debug)]
 struct Care {
     pool: Arc<Pool>,
+    health: Option<Task<HealthConfig>>,
+    outlier: Option<Task<OutlierConfig>>,
 }
 
 /// A task together with the settings for which it was started; it ends with this.
@@ -62,7 +66,7 @@ impl Control {
             pool.configure(Arc::clone(transport), config.into());
             // One of this name that is not the same pool was gone for a while.
             let care = before.remove(&pool.name).filter(|care| Arc::ptr_eq(&care.pool, pool));
-            let care = care.unwrap_or_else(|| Care { pool: Arc::clone(pool) });
+            let mut care = care.unwrap_or_else(|| Care::new(pool));
             care.apply(config);
             self.pools.insert(Arc::clone(&pool.name), care);
         }
@@ -70,7 +74,14 @@ impl Control {
 }
 
 impl Care {
-    fn apply(&self, config: &PoolConfig) {
+    fn new(pool: &Arc<Pool>) -> Self {
+        Self { pool: Arc::clone(pool), health: None, outlier: None }
+    }
+
+    fn apply(&mut self, config: &PoolConfig) {
         self.pool.replace(config.listed().iter().map(|endpoint| &endpoint.value));
+        let checks = config.health.as_ref().map(|health| &health.value);
+        self.health = health::apply(self.health.take(), &self.pool, checks);
+        self.outlier = outlier::apply(self.outlier.take(), &self.pool, config.outlier());
     }
 }

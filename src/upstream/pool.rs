@@ -11,6 +11,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use tokio::sync::{Notify, watch};
 
 /// The most removed endpoints of a pool that are remembered, for the case that they come back.
 const REMEMBERED_MAX: usize = 1_000;
@@ -27,6 +28,14 @@ pub struct Pool {
     version: AtomicU64,
     /// Endpoints that were removed, oldest first; held while anything changes.
     removed: Mutex<VecDeque<Arc<Endpoint>>>,
+    /// Ejected endpoints that wait for the one request that decides about their return.
+    trials: ArcSwap<Vec<Arc<Endpoint>>>,
+    /// Told the version whenever it grows.
+    changes: watch::Sender<u64>,
+    /// Told when an endpoint failed too often, or its return is decided.
+    pub(super) alarm: Notify,
+    /// Whose turn it is to mark endpoints.
+    pub(super) turns: Turns,
     /// New certificate files that were taken into use, and those that were not.
     certificate_reloads: [AtomicU64; 2],
 }
@@ -42,6 +51,40 @@ pub struct Members {
     pub settings: Arc<PoolSettings>,
 }
 
+/// The numbers of the tasks that mark endpoints. One that was replaced may be at work for a moment
+/// longer, and is known by its number. Compared and changed by who holds `removed`.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    /// Of the health checks.
+    pub(super) health: AtomicU64,
+    /// Of the ejections.
+    pub(super) outlier: AtomicU64,
+}
+
+/// A change of several endpoints that the workers see at once.
+#[derive(Debug)]
+pub(super) struct Change<'a> {
+    /// The endpoints now.
+    pub(super) endpoints: Arc<[Arc<Endpoint>]>,
+    removed: &'a VecDeque<Arc<Endpoint>>,
+    /// Whether there is anything to see.
+    pub(super) visible: bool,
+}
+
+impl Change<'_> {
+    /// Sets or removes a mark; says whether that changed anything.
+    pub(super) fn mark(&mut self, endpoint: &Endpoint, mark: Mark, on: bool) -> bool {
+        let changed = endpoint.mark(mark, on);
+        self.visible |= changed;
+        changed
+    }
+
+    /// The endpoints, and those that were removed and may come back.
+    pub(super) fn remembered(&self) -> Vec<Arc<Endpoint>> {
+        self.endpoints.iter().chain(self.removed).cloned().collect()
+    }
+}
+
 impl Pool {
     /// A pool without endpoints.
     pub fn new(series: Arc<PoolSeries>) -> Self {
@@ -52,13 +95,23 @@ impl Pool {
             usable: AtomicUsize::new(0),
             version: AtomicU64::new(0),
             removed: Mutex::default(),
+            trials: ArcSwap::default(),
+            changes: watch::Sender::new(0),
+            alarm: Notify::new(),
+            turns: Turns::default(),
             certificate_reloads: Default::default(),
         }
     }
 
-    /// Whether any endpoint may get requests.
+    /// Whether any endpoint may get requests, be it the one that decides about its return.
     pub fn is_usable(&self) -> bool {
         self.usable.load(Ordering::Relaxed) > 0
+            || self.trials.load().iter().any(|endpoint| endpoint.trial.is_open())
+    }
+
+    /// Hears of every change of the endpoints or of the state of one of them.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// A number that grows whenever the endpoints or the state of one of them change.
@@ -76,6 +129,11 @@ impl Pool {
         self.members.load_full()
     }
 
+    /// What the workers need to know of its settings.
+    pub fn settings(&self) -> Arc<PoolSettings> {
+        Arc::clone(&self.members.load().settings)
+    }
+
     /// The endpoints that were removed and have requests in flight.
     pub fn leaving(&self) -> Vec<Arc<Endpoint>> {
         let removed = self.removed.lock();
@@ -86,6 +144,11 @@ impl Pool {
     pub fn replace(&self, found: impl IntoIterator<Item = impl Into<Found>>) {
         let mut removed = self.removed.lock();
         let before = self.members();
+        let fresh = |address| {
+            let endpoint = Endpoint::new(address, self.series.workers);
+            endpoint.mark(Mark::Unchecked, before.settings.check_first);
+            Arc::new(endpoint)
+        };
         let mut known: HashMap<SocketAddr, &Arc<Endpoint>> = HashMap::new();
         // Of an address that is both, the one in use.
         for endpoint in removed.iter().chain(&*before.endpoints) {
@@ -96,10 +159,9 @@ impl Pool {
         let mut changed = false;
         for found in found.into_iter().map(Into::into) {
             if seen.insert(found.address) {
-                let endpoint = known.get(&found.address).map_or_else(
-                    || Arc::new(Endpoint::new(found.address, self.series.workers)),
-                    |endpoint| Arc::clone(endpoint),
-                );
+                let endpoint = known
+                    .get(&found.address)
+                    .map_or_else(|| fresh(found.address), |endpoint| Arc::clone(endpoint));
                 changed |= endpoint.mark(Mark::Draining, found.draining);
                 changed |= endpoint.weigh(found.weight);
                 new.push(endpoint);
@@ -145,12 +207,19 @@ impl Pool {
 
     /// Sets or removes a mark of one of its endpoints; says whether that changed anything.
     pub fn mark(&self, endpoint: &Endpoint, mark: Mark, on: bool) -> bool {
-        let _changing = self.removed.lock();
-        let changed = endpoint.mark(mark, on);
-        if changed {
+        self.change(|change| change.mark(endpoint, mark, on))
+    }
+
+    /// Changes several endpoints at once, while nobody else changes any.
+    pub(super) fn change<T>(&self, with: impl FnOnce(&mut Change<'_>) -> T) -> T {
+        let removed = self.removed.lock();
+        let endpoints = self.endpoints();
+        let mut change = Change { endpoints, removed: &removed, visible: false };
+        let made = with(&mut change);
+        if change.visible {
             self.refresh();
         }
-        changed
+        made
     }
 
     /// Counts new certificate files, by whether they are in use.
@@ -167,9 +236,13 @@ impl Pool {
     /// Counts the usable endpoints anew and lets the workers see the change. To be called by who
     /// holds `removed`.
     fn refresh(&self) {
-        let usable = self.endpoints().iter().filter(|endpoint| endpoint.is_usable()).count();
+        let endpoints = self.endpoints();
+        let usable = endpoints.iter().filter(|endpoint| endpoint.is_usable()).count();
+        let trials = endpoints.iter().filter(|endpoint| endpoint.is_on_trial());
+        self.trials.store(Arc::new(trials.cloned().collect()));
         self.usable.store(usable, Ordering::Relaxed);
-        self.version.fetch_add(1, Ordering::Release);
+        let version = self.version.fetch_add(1, Ordering::Release) + 1;
+        self.changes.send_replace(version);
     }
 }
 

@@ -5,6 +5,7 @@ use crate::telemetry::shard::WorkerIndex;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::http1::Connection;
 use crate::upstream::http2::Connections;
+use crate::upstream::outlier::{self, Trial};
 use crate::upstream::pool::Pool;
 use crate::upstream::transport::{Spoken, Transport};
 use std::cell::{Cell, RefCell};
@@ -31,7 +32,7 @@ pub struct LocalEndpoint {
 
 /// A request's place at an endpoint; given back when dropped.
 #[derive(Debug)]
-pub struct Place(Rc<LocalEndpoint>);
+pub struct Place(Rc<LocalEndpoint>, Option<Trial>);
 
 impl LocalEndpoint {
     pub(super) fn new(
@@ -122,7 +123,13 @@ impl LocalEndpoint {
 impl Place {
     pub(super) fn new(endpoint: Rc<LocalEndpoint>) -> Self {
         endpoint.occupy(1);
-        Self(endpoint)
+        Self(endpoint, None)
+    }
+
+    /// A place whose attempt decides about the endpoint's return.
+    pub(super) fn on_trial(endpoint: Rc<LocalEndpoint>, trial: Trial) -> Self {
+        endpoint.occupy(1);
+        Self(endpoint, Some(trial))
     }
 
     /// The endpoint.
@@ -132,7 +139,9 @@ impl Place {
 
     /// Notes how the attempt ended.
     pub fn attempted(&self, retry: bool, outcome: Outcome) {
-        self.0.shard().attempt(retry, outcome);
+        let local = &self.0;
+        local.shard().attempt(retry, outcome);
+        outlier::note(&local.pool, &local.endpoint, local.worker, outcome, self.1.as_ref());
     }
 }
 

@@ -1,6 +1,7 @@
 //! One worker's view of the pools: its load, its connections, the endpoints as it last saw them.
 
 mod endpoint;
+mod trial;
 mod usable;
 
 pub use endpoint::{LocalEndpoint, Place};
@@ -14,6 +15,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+use trial::Trials;
 use usable::Usable;
 
 /// How often idle connections are looked through.
@@ -39,6 +41,17 @@ pub struct Ask<'a> {
     pub tried: &'a [Rc<LocalEndpoint>],
 }
 
+/// What a pool has for a request that was decided for it.
+#[derive(Debug)]
+pub enum Offer {
+    /// A place at an endpoint whose return the request decides about: it has to go there.
+    Trial(Place),
+    /// Endpoints, one of which is to be chosen.
+    Usable,
+    /// Nothing.
+    Nothing,
+}
+
 /// One worker's view of a pool.
 #[derive(Debug)]
 pub struct LocalPool {
@@ -48,6 +61,7 @@ pub struct LocalPool {
     version: Cell<u64>,
     endpoints: RefCell<Vec<Rc<LocalEndpoint>>>,
     usable: RefCell<Usable>,
+    trials: Trials,
     protocol: Cell<Protocol>,
     turn: Cell<usize>,
 }
@@ -98,6 +112,7 @@ impl LocalPool {
             version: Cell::new(u64::MAX),
             endpoints: RefCell::default(),
             usable: RefCell::default(),
+            trials: Trials::default(),
             protocol: Cell::new(Protocol::Http1),
             turn: Cell::new(0),
         }
@@ -107,6 +122,17 @@ impl LocalPool {
     pub fn protocol(&self) -> Protocol {
         self.refresh();
         self.protocol.get()
+    }
+
+    /// What there is for a request that was decided for this pool and was sent nowhere yet. To be
+    /// asked right after the decision: if there is nothing any more, another one is to be made.
+    pub fn offer(&self) -> Offer {
+        self.refresh();
+        match self.trials.take() {
+            Some(place) => Offer::Trial(place),
+            None if self.usable.borrow().0.is_empty() => Offer::Nothing,
+            None => Offer::Usable,
+        }
     }
 
     /// Chooses an endpoint, one that was not tried yet if there is any, and takes a place there.
@@ -158,6 +184,7 @@ impl LocalPool {
                 gone.retire();
             }
         }
+        self.trials.renew(&endpoints);
         let usable = endpoints.iter().filter(|local| local.endpoint.is_usable());
         self.usable.borrow_mut().0 = usable.cloned().collect();
     }
