@@ -51,6 +51,8 @@ pub(super) struct Delivery<'a> {
     pub(super) started: Instant,
     pub(super) outgoing: Outgoing<Incoming>,
     pub(super) end: Option<End>,
+    /// Where it has to go first, if it decides about an endpoint's return.
+    pub(super) trial: Option<Box<Place>>,
     /// The request's place in its pool.
     pub(super) admitted: Admitted,
 }
@@ -93,7 +95,7 @@ impl<'a> Delivery<'a> {
         let (pool, balance) = local.pool(self.way.pool).ok_or(Error::NoEndpoint)?;
         let (random, hash) = (self.proxy.random(), self.way.hash);
         let ask = Ask { balance, random, hash, tried: &[] };
-        let place = pool.take(&ask).ok_or(Error::NoEndpoint)?;
+        let place = self.first(pool, &ask).ok_or(Error::NoEndpoint)?;
         let judge = self.judge(pool, 0);
         match self.attempt(&place, judge.as_ref(), false).await {
             Ok(answer) => Ok((answer, place)),
@@ -104,6 +106,11 @@ impl<'a> Delivery<'a> {
                 Box::pin(self.again(pool, place, failure, granted)).await
             }
         }
+    }
+
+    /// The place of the first attempt: on trial, or any.
+    fn first(&mut self, pool: &LocalPool, ask: &Ask<'_>) -> Option<Place> {
+        self.trial.take().map(|place| *place).or_else(|| pool.take(ask))
     }
 
     /// The attempts after the first, which has failed at this place.
