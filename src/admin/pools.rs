@@ -2,6 +2,7 @@
 
 use super::State;
 use super::answer::{Answer, json as answer};
+use crate::base::clock;
 use crate::upstream::balance::Balance;
 use crate::upstream::pool::Pool;
 use serde::Serialize;
@@ -36,6 +37,29 @@ struct Endpoint {
     weight: u32,
     /// The attempts that are going on there.
     in_flight: i64,
+    /// Failed attempts in a row, if there are any.
+    #[serde(skip_serializing_if = "is_zero")]
+    failures_in_a_row: u32,
+    /// How long it is still ejected, in seconds; 0 while one request decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ejected_seconds: Option<u64>,
+    /// How its last health check ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<Health>,
+}
+
+/// How a health check ended.
+#[derive(Serialize)]
+struct Health {
+    healthy: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde asks")]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// The pools in the order of the document.
@@ -47,6 +71,7 @@ pub(super) fn json(state: &State, _: &[u8]) -> Answer {
 }
 
 fn shown(pool: &Pool, balance: &Balance) -> Shown {
+    let now = clock::now();
     let endpoints = pool.endpoints();
     Shown {
         name: Arc::clone(&pool.name),
@@ -60,6 +85,13 @@ fn shown(pool: &Pool, balance: &Balance) -> Shown {
                 state: endpoint.state().name(),
                 weight: endpoint.weight(),
                 in_flight: endpoint.in_flight(),
+                failures_in_a_row: endpoint.failures_in_a_row(),
+                ejected_seconds: endpoint.history.lock().left(now).map(|left| left.as_secs()),
+                health: endpoint
+                    .health
+                    .lock()
+                    .last()
+                    .map(|last| Health { healthy: last.is_ok(), reason: last.err() }),
             })
             .collect(),
     }

@@ -37,8 +37,9 @@ pub(super) struct Delivery<'a> {
     pub(super) route: &'a Route,
     /// Where it was decided to go.
     pub(super) way: Way,
-    /// Where it would go without that pool, if a retry may leave it.
-    pub(super) elsewhere: Option<Way>,
+    /// Where it would go without that pool, if a retry may leave it; in a box, because most
+    /// requests need no room for this.
+    pub(super) elsewhere: Option<Box<Way>>,
     pub(super) method: &'a Method,
     pub(super) call: bool,
     /// Whether it may be sent again over another connection if the one it took was closed.
@@ -50,6 +51,8 @@ pub(super) struct Delivery<'a> {
     pub(super) started: Instant,
     pub(super) outgoing: Outgoing<Incoming>,
     pub(super) end: Option<End>,
+    /// Where it has to go first, if it decides about an endpoint's return.
+    pub(super) trial: Option<Box<Place>>,
     /// The request's place in its pool.
     pub(super) admitted: Admitted,
 }
@@ -93,7 +96,7 @@ impl<'a> Delivery<'a> {
         self.enter(pool).await?;
         let (random, hash) = (self.proxy.random(), self.way.hash);
         let ask = Ask { balance, random, hash, tried: &[] };
-        let place = pool.take(&ask).ok_or(Error::NoEndpoint)?;
+        let place = self.first(pool, &ask).ok_or(Error::NoEndpoint)?;
         let judge = self.judge(pool, 0);
         match self.attempt(&place, judge.as_deref(), false).await {
             Ok(answer) => Ok((answer, place)),
@@ -119,6 +122,11 @@ impl<'a> Delivery<'a> {
         // What was waited for is no part of the time that endpoints have.
         self.started = clock::now();
         Ok(())
+    }
+
+    /// The place of the first attempt: on trial, or any.
+    fn first(&mut self, pool: &LocalPool, ask: &Ask<'_>) -> Option<Place> {
+        self.trial.take().map(|place| *place).or_else(|| pool.take(ask))
     }
 
     /// The attempts after the first, which has failed at this place.
@@ -190,8 +198,8 @@ impl<'a> Delivery<'a> {
     /// Where the next attempt goes. What nobody has seen says nothing against the pool, so it stays
     /// there as long as there is an endpoint that was not tried.
     fn way(&self, unseen: bool, chosen: &LocalPool, tried: &[Rc<LocalEndpoint>]) -> Way {
-        match self.elsewhere {
-            Some(elsewhere) if !unseen || !chosen.has_untried(tried) => elsewhere,
+        match &self.elsewhere {
+            Some(elsewhere) if !unseen || !chosen.has_untried(tried) => **elsewhere,
             _ => self.way,
         }
     }

@@ -129,8 +129,9 @@ fn failed_with(cause: Error, means: &Means<'_>) -> Outcome {
             Outcome::ResponseTimeout
         }
         Error::UpstreamTls => Outcome::TlsFailure,
-        Error::UpstreamFull | Error::UpstreamRefused => Outcome::Refused,
-        Error::InvalidResponse | Error::NotUpgraded => Outcome::InvalidResponse,
+        // To serve other protocols is not what makes an endpoint a good one.
+        Error::UpstreamFull | Error::UpstreamRefused | Error::NotUpgraded => Outcome::Refused,
+        Error::InvalidResponse => Outcome::InvalidResponse,
         Error::UpstreamReset => Outcome::Reset,
         _ => Outcome::Cancelled,
     }

@@ -21,7 +21,7 @@ use crate::base::clock;
 use crate::base::incoming::Incoming;
 use crate::predicate::Head;
 use crate::split::{PoolIndex, Reason};
-use crate::upstream::local::{Admitted, LocalPool, Place};
+use crate::upstream::local::{Admitted, LocalPool, Offer, Place};
 use crate::upstream::outgoing::Outgoing;
 use crate::upstream::transport::Protocol;
 use bytes::Bytes;
@@ -46,7 +46,8 @@ pub async fn deliver(
     let snapshot = &*local.snapshot;
 
     let asked = asked(proxy, &mut parts, &incoming);
-    let decided = check_and_decide(proxy, snapshot, downstream, &mut parts);
+    let mut trial = None;
+    let decided = check_and_decide(proxy, &local, downstream, &mut parts, &mut trial);
     let Decided { decision, way, elsewhere } = decided.unwrap_or_default();
     let call = grpc::is_call(&parts.method, &parts.headers);
     let mut exchange = Exchange::begin(proxy, &local, decision, started, call);
@@ -76,7 +77,7 @@ pub async fn deliver(
         local: &local,
         route,
         way,
-        elsewhere,
+        elsewhere: elsewhere.map(Box::new),
         method: &method,
         call,
         repeatable: method.is_idempotent() && (progress.is_none() || keeps),
@@ -87,6 +88,7 @@ pub async fn deliver(
         upgrade,
         progress,
         end,
+        trial,
         admitted: Admitted::default(),
     };
     match delivery.run().await {
@@ -146,13 +148,16 @@ fn protocol(local: &LocalSnapshot, pool: &LocalPool, elsewhere: Option<Way>) -> 
     if other.is_none_or(|other| other == protocol) { protocol } else { Protocol::Auto }
 }
 
-/// Refuses what can not be understood or can be in two ways, and decides about the rest.
+/// Refuses what can not be understood or can be in two ways, and decides about the rest. `trial` is
+/// where the request has to go, if it decides about an endpoint's return.
 fn check_and_decide(
     proxy: &Proxy,
-    snapshot: &Snapshot,
+    local: &LocalSnapshot,
     downstream: &Downstream,
     parts: &mut Parts,
+    trial: &mut Option<Box<Place>>,
 ) -> Result<Decided, Error> {
+    let snapshot = &*local.snapshot;
     check_request(parts, &downstream.forwarding)?;
     snapshot.ambiguity.resolve(&mut parts.uri, &mut parts.headers)?;
     let host = authority::host(&parts.uri, &parts.headers, parts.version)?;
@@ -167,8 +172,8 @@ fn check_and_decide(
         peer: downstream.peer,
         certificate_names: &downstream.certificate_names,
     };
-    let usability = |pool| snapshot.usability(pool);
-    let decision = decide(snapshot, &head, &usability, Some(proxy.random()));
+    let decision;
+    (decision, *trial) = decide_here(proxy, local, &head);
     let way = |pool: PoolIndex| Way {
         pool,
         hash: snapshot.balances.get(pool.0).and_then(|balance| balance.hash(&head)),
@@ -176,7 +181,7 @@ fn check_and_decide(
     let elsewhere =
         decision.choice.pool.filter(|_| may_leave(snapshot, &decision)).and_then(|pool| {
             let others = |other| {
-                if other == pool { Usability::Unusable } else { snapshot.usability(other) }
+                if other == pool { Usability::Unusable } else { snapshot.usability_again(other) }
             };
             choose(snapshot, decision.route, &head, &others, Some(proxy.random())).choice.pool
         });
@@ -198,6 +203,32 @@ struct Decided {
     way: Option<Way>,
     /// Where it would go without that pool, if a retry may leave it.
     elsewhere: Option<Way>,
+}
+
+/// Decides, once more if the pool has nothing left on this worker: its last endpoint, or the one
+/// request of a trial, may be somebody else's since the pool was asked.
+fn decide_here(
+    proxy: &Proxy,
+    local: &LocalSnapshot,
+    head: &Head<'_>,
+) -> (Decision, Option<Box<Place>>) {
+    let snapshot = &*local.snapshot;
+    let mut empty = Vec::new();
+    loop {
+        let usability = |pool| {
+            if empty.contains(&pool) { Usability::Unusable } else { snapshot.usability(pool) }
+        };
+        let decision = decide(snapshot, head, &usability, Some(proxy.random()));
+        let chosen = decision.choice.pool.filter(|pool| !empty.contains(pool));
+        let Some((pool, here)) = chosen.and_then(|pool| Some((pool, local.pool(pool)?.0))) else {
+            return (decision, None);
+        };
+        match here.offer() {
+            Offer::Usable => return (decision, None),
+            Offer::Trial(place) => return (decision, Some(Box::new(place))),
+            Offer::Nothing => empty.push(pool),
+        }
+    }
 }
 
 /// What is left of a request that was sent.

@@ -119,6 +119,15 @@ impl Snapshot {
         }
     }
 
+    /// The same for a retry, which decides about no endpoint's return.
+    pub fn usability_again(&self, pool: PoolIndex) -> Usability {
+        match self.pools.get(pool.0) {
+            Some(pool) if pool.has_usable() => Usability::Usable,
+            Some(pool) if pool.is_panicking() => Usability::AtNeed,
+            _ => Usability::Unusable,
+        }
+    }
+
     /// The name of a pool.
     pub fn pool_name(&self, pool: PoolIndex) -> Option<&Arc<str>> {
         self.pools.get(pool.0).map(|pool| &pool.name)

@@ -129,9 +129,10 @@ impl PoolShard {
 /// How one attempt ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// A response came, and its status is below 500.
+    /// A response came, and it is no failure of the service.
     Success,
-    /// A response came, and its status is 500 or above.
+    /// A response came, and its status is 500 or above, or it is nothing but a failure of gRPC that
+    /// is the service's.
     ServerError,
     /// No connection could be made.
     ConnectFailure,
@@ -145,7 +146,7 @@ pub enum Outcome {
     Reset,
     /// What came was no valid response.
     InvalidResponse,
-    /// The endpoint refused the stream, or has no room for one.
+    /// The endpoint refused the stream or the protocol, or has no room for a stream.
     Refused,
     /// The client left, or broke off its request, before a response came; or the pool may have no
     /// more connections. Nothing of it is the endpoint's doing.

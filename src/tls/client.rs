@@ -147,8 +147,24 @@ impl Client {
 
     /// Does the handshake with the endpoint at `ip`.
     pub async fn connect(&self, stream: TcpStream, ip: IpAddr) -> io::Result<TlsStream<TcpStream>> {
-        let name = self.name.clone().unwrap_or_else(|| ServerName::IpAddress(ip.into()));
-        TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await
+        TlsConnector::from(Arc::clone(&self.tls)).connect(self.name(ip), stream).await
+    }
+
+    /// The same, but offers other protocols inside than requests do.
+    pub async fn connect_offering(
+        &self,
+        protocols: &[&[u8]],
+        stream: TcpStream,
+        ip: IpAddr,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let protocols = protocols.iter().map(|name| name.to_vec()).collect();
+        let connector = TlsConnector::from(Arc::clone(&self.tls));
+        connector.with_alpn(protocols).connect(self.name(ip), stream).await
+    }
+
+    /// The name that the certificate of the endpoint at `ip` must have.
+    fn name(&self, ip: IpAddr) -> ServerName<'static> {
+        self.name.clone().unwrap_or_else(|| ServerName::IpAddress(ip.into()))
     }
 
     /// The folders with the files, which are to be watched.

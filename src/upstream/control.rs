@@ -1,6 +1,8 @@
 //! The control plane's side of the pools: what looks after their endpoints while they are in use.
 
 use super::discovery::{Findings, Source};
+use super::health::{self, HealthConfig};
+use super::outlier::{self, OutlierConfig};
 use super::pool::Pool;
 use super::settings::PoolConfig;
 use super::transport::Transport;
@@ -27,6 +29,8 @@ struct Care {
     pool: Arc<Pool>,
     /// Looks for its endpoints, if they are not listed.
     looking: Option<Task<Source>>,
+    health: Option<Task<HealthConfig>>,
+    outlier: Option<Task<OutlierConfig>>,
 }
 
 /// A task together with the settings for which it was started; it ends with this.
@@ -69,6 +73,8 @@ impl Control {
         for (pool, config) in pools {
             let is_known = self.pools.get(&pool.name).is_some_and(|care| care.is_of(pool));
             if !is_known && let Some(source) = Source::of(config) {
+                // Whether an endpoint waits for its first check is known before there is one.
+                pool.configure(Arc::clone(&pool.members().transport), config.into());
                 let mut care = Care::new(pool);
                 answers.extend(care.look(source));
                 self.pools.insert(Arc::clone(&pool.name), care);
@@ -100,7 +106,7 @@ impl Control {
 
 impl Care {
     fn new(pool: &Arc<Pool>) -> Self {
-        Self { pool: Arc::clone(pool), looking: None }
+        Self { pool: Arc::clone(pool), looking: None, health: None, outlier: None }
     }
 
     fn is_of(&self, pool: &Arc<Pool>) -> bool {
@@ -116,6 +122,9 @@ impl Care {
             // Until the first answer of another source, the endpoints stay.
             Some(source) => drop(self.look(source)),
         }
+        let checks = config.health.as_ref().map(|health| &health.value);
+        self.health = health::apply(self.health.take(), &self.pool, checks);
+        self.outlier = outlier::apply(self.outlier.take(), &self.pool, config.outlier());
     }
 
     /// Looks for the endpoints from now on, unless that is being done; what is told at the first

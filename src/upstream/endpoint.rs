@@ -1,7 +1,9 @@
 //! One address of a pool and what all workers know of it; outlives snapshots.
 
+use super::health::Health;
+use super::outlier::{History, TrialCell};
 use crate::base::clock;
-use crate::telemetry::shard::{Gauge, Shards};
+use crate::telemetry::shard::{Counter, Gauge, Shards};
 use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
@@ -18,6 +20,14 @@ pub struct Endpoint {
     weight: AtomicU32,
     /// Since when it may get requests; what it was at last, if it may not.
     usable_since: Mutex<Instant>,
+    /// What its health checks said last.
+    pub health: Mutex<Health>,
+    /// Its ejections.
+    pub history: Mutex<History>,
+    /// Failed attempts in a row, of all workers: written only when there are any.
+    pub(super) failures: AtomicU32,
+    /// Where its return from an ejection stands.
+    pub(super) trial: TrialCell,
 }
 
 /// One worker's part of what is known of an endpoint.
@@ -25,6 +35,10 @@ pub struct Endpoint {
 pub struct EndpointShard {
     /// Attempts that are going on, until the last byte of their response.
     pub in_flight: Gauge,
+    /// Attempts that it answered well enough, for its pool's settings.
+    pub successes: Counter,
+    /// Attempts that it failed.
+    pub failures: Counter,
 }
 
 /// A reason for not sending requests to an endpoint.
@@ -37,6 +51,8 @@ pub enum Mark {
     Ejected = 2,
     /// Its health check fails.
     Unhealthy = 4,
+    /// It is new, and gets no request before its first health check.
+    Unchecked = 8,
 }
 
 /// Whether an endpoint may get requests, and if not, why.
@@ -50,11 +66,14 @@ pub enum EndpointState {
     Ejected,
     /// It is going away.
     Draining,
+    /// It is new, and its first health check is not over.
+    Unchecked,
 }
 
 impl EndpointState {
     /// Every state.
-    pub const ALL: [Self; 4] = [Self::Usable, Self::Unhealthy, Self::Ejected, Self::Draining];
+    pub const ALL: [Self; 5] =
+        [Self::Usable, Self::Unhealthy, Self::Ejected, Self::Draining, Self::Unchecked];
 
     /// Its name in metrics and the admin API.
     pub const fn name(self) -> &'static str {
@@ -63,6 +82,7 @@ impl EndpointState {
             Self::Unhealthy => "unhealthy",
             Self::Ejected => "ejected",
             Self::Draining => "draining",
+            Self::Unchecked => "unchecked",
         }
     }
 }
@@ -76,6 +96,10 @@ impl Endpoint {
             marks: AtomicU8::new(0),
             weight: AtomicU32::new(1),
             usable_since: Mutex::new(clock::now()),
+            health: Mutex::default(),
+            history: Mutex::default(),
+            failures: AtomicU32::new(0),
+            trial: TrialCell::default(),
         }
     }
 
@@ -108,6 +132,8 @@ impl Endpoint {
             EndpointState::Ejected
         } else if self.is_marked(Mark::Unhealthy) {
             EndpointState::Unhealthy
+        } else if self.is_marked(Mark::Unchecked) {
+            EndpointState::Unchecked
         } else {
             EndpointState::Usable
         }
@@ -126,6 +152,24 @@ impl Endpoint {
     /// Notes that it may get requests since then.
     pub(super) fn begin(&self, now: Instant) {
         *self.usable_since.lock() = now;
+    }
+
+    /// Whether it may get the one request that decides about its return: it is on trial, and
+    /// nothing else speaks against it.
+    pub fn is_on_trial(&self) -> bool {
+        self.marks.load(Relaxed) == Mark::Ejected as u8 && self.trial.is_waiting()
+    }
+
+    /// Failed attempts in a row, of all workers.
+    pub fn failures_in_a_row(&self) -> u32 {
+        self.failures.load(Relaxed)
+    }
+
+    /// Attempts so far that it answered well enough, and that it failed.
+    pub(super) fn attempts(&self) -> (u64, u64) {
+        self.shards.iter().fold((0, 0), |(successes, failures), shard| {
+            (successes + shard.successes.value(), failures + shard.failures.value())
+        })
     }
 
     /// Its part of the pool's requests, relative to the weights of the others.

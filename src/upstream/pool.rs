@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// The most removed endpoints of a pool that are remembered, for the case that they come back.
 const REMEMBERED_MAX: usize = 1_000;
@@ -35,10 +35,18 @@ pub struct Pool {
     version: AtomicU64,
     /// Endpoints that were removed, oldest first; held while anything changes.
     removed: Mutex<VecDeque<Arc<Endpoint>>>,
+    /// Ejected endpoints that wait for the one request that decides about their return.
+    trials: ArcSwap<Vec<Arc<Endpoint>>>,
     /// What the workers are told by.
     changes: Changes,
+    /// What the control plane is told the version by.
+    versions: watch::Sender<u64>,
     /// What those are told by who look for its endpoints.
     distress: watch::Sender<()>,
+    /// Told when an endpoint failed too often, or its return is decided.
+    pub(super) alarm: Notify,
+    /// Whose turn it is to mark endpoints.
+    pub(super) turns: Turns,
     /// New certificate files that were taken into use, and those that were not.
     certificate_reloads: [AtomicU64; 2],
 }
@@ -54,6 +62,40 @@ pub struct Members {
     pub settings: Arc<PoolSettings>,
 }
 
+/// The numbers of the tasks that mark endpoints. One that was replaced may be at work for a moment
+/// longer, and is known by its number. Compared and changed by who holds `removed`.
+#[derive(Debug, Default)]
+pub(super) struct Turns {
+    /// Of the health checks.
+    pub(super) health: AtomicU64,
+    /// Of the ejections.
+    pub(super) outlier: AtomicU64,
+}
+
+/// A change of several endpoints that the workers see at once.
+#[derive(Debug)]
+pub(super) struct Change<'a> {
+    /// The endpoints now.
+    pub(super) endpoints: Arc<[Arc<Endpoint>]>,
+    removed: &'a VecDeque<Arc<Endpoint>>,
+    /// Whether there is anything to see.
+    pub(super) visible: bool,
+}
+
+impl Change<'_> {
+    /// Sets or removes a mark; says whether that changed anything.
+    pub(super) fn mark(&mut self, endpoint: &Endpoint, mark: Mark, on: bool) -> bool {
+        let changed = endpoint.mark(mark, on);
+        self.visible |= changed;
+        changed
+    }
+
+    /// The endpoints, and those that were removed and may come back.
+    pub(super) fn remembered(&self) -> Vec<Arc<Endpoint>> {
+        self.endpoints.iter().chain(self.removed).cloned().collect()
+    }
+}
+
 impl Pool {
     /// A pool without endpoints.
     pub fn new(series: Arc<PoolSeries>) -> Self {
@@ -66,8 +108,12 @@ impl Pool {
             panicking: AtomicBool::new(false),
             version: AtomicU64::new(0),
             removed: Mutex::default(),
+            trials: ArcSwap::default(),
             changes: Changes::default(),
+            versions: watch::Sender::new(0),
             distress: watch::Sender::default(),
+            alarm: Notify::new(),
+            turns: Turns::default(),
             certificate_reloads: Default::default(),
         }
     }
@@ -78,9 +124,19 @@ impl Pool {
         Self { changes, ..self }
     }
 
-    /// Whether any endpoint may get requests.
+    /// Whether any endpoint may get requests, be it the one that decides about its return.
     pub fn is_usable(&self) -> bool {
+        self.has_usable() || self.trials.load().iter().any(|endpoint| endpoint.trial.is_open())
+    }
+
+    /// Whether any endpoint may get requests, retries too.
+    pub fn has_usable(&self) -> bool {
         self.usable.load(Ordering::Relaxed) > 0
+    }
+
+    /// Hears of every change of the endpoints or of the state of one of them.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.versions.subscribe()
     }
 
     /// Whether so few of its endpoints are usable that requests go to the others too, as far as
@@ -110,6 +166,11 @@ impl Pool {
         self.members.load_full()
     }
 
+    /// What the workers need to know of its settings.
+    pub fn settings(&self) -> Arc<PoolSettings> {
+        Arc::clone(&self.members.load().settings)
+    }
+
     /// The endpoints that were removed and have requests in flight.
     pub fn leaving(&self) -> Vec<Arc<Endpoint>> {
         let removed = self.removed.lock();
@@ -135,6 +196,7 @@ impl Pool {
             if seen.insert(found.address) {
                 let make = || {
                     let endpoint = Endpoint::new(found.address, self.series.workers);
+                    endpoint.mark(Mark::Unchecked, before.settings.check_first);
                     endpoint.begin(now);
                     Arc::new(endpoint)
                 };
@@ -189,12 +251,19 @@ impl Pool {
 
     /// Sets or removes a mark of one of its endpoints; says whether that changed anything.
     pub fn mark(&self, endpoint: &Endpoint, mark: Mark, on: bool) -> bool {
-        let _changing = self.removed.lock();
-        let changed = endpoint.mark(mark, on);
-        if changed {
+        self.change(|change| change.mark(endpoint, mark, on))
+    }
+
+    /// Changes several endpoints at once, while nobody else changes any.
+    pub(super) fn change<T>(&self, with: impl FnOnce(&mut Change<'_>) -> T) -> T {
+        let removed = self.removed.lock();
+        let endpoints = self.endpoints();
+        let mut change = Change { endpoints, removed: &removed, visible: false };
+        let made = with(&mut change);
+        if change.visible {
             self.refresh();
         }
-        changed
+        made
     }
 
     /// Counts new certificate files, by whether they are in use.
@@ -216,9 +285,12 @@ impl Pool {
         let staying = |endpoint: &&Arc<Endpoint>| !endpoint.is_marked(Mark::Draining);
         let staying = members.endpoints.iter().filter(staying).count();
         let needed = staying * usize::from(members.settings.panic_threshold);
+        let trials = members.endpoints.iter().filter(|endpoint| endpoint.is_on_trial());
+        self.trials.store(Arc::new(trials.cloned().collect()));
         let before = self.usable.swap(usable, Ordering::Relaxed);
         self.panicking.store(usable * 100 < needed, Ordering::Relaxed);
-        self.version.fetch_add(1, Ordering::Release);
+        let version = self.version.fetch_add(1, Ordering::Release) + 1;
+        self.versions.send_replace(version);
         self.changes.announce();
         if usable == 0 && before > 0 {
             self.distressed();

@@ -86,6 +86,8 @@ impl PoolConfig {
 pub struct PoolSettings {
     /// When endpoints are ejected.
     pub outlier: OutlierConfig,
+    /// Whether a new endpoint gets no request before its first health check.
+    pub check_first: bool,
     /// The share of healthy endpoints in percent below which health is ignored; 0 for never.
     pub panic_threshold: u8,
     /// The most that is asked of the pool at one time.
@@ -100,6 +102,7 @@ impl Default for PoolSettings {
     fn default() -> Self {
         Self {
             outlier: OutlierConfig::unsaid(),
+            check_first: false,
             panic_threshold: 0,
             limits: PoolLimitsConfig::default(),
             keep_alive: KeepAliveConfig::default(),
@@ -112,6 +115,7 @@ impl From<&PoolConfig> for PoolSettings {
     fn from(config: &PoolConfig) -> Self {
         Self {
             outlier: config.outlier(),
+            check_first: config.health.as_ref().is_some_and(|health| health.check_first),
             panic_threshold: config.panic_threshold.value,
             limits: config.limits,
             keep_alive: config.keep_alive,

@@ -122,6 +122,14 @@ impl Transport {
         same && self.protocol == other.protocol
     }
 
+    /// x
+    pub async fn connect_in(
+        &self,
+        _: Protocol,
+        address: SocketAddr,
+    ) -> Result<(Stream, Spoken), ConnectError> {
+        self.connect(address).await
+    }
     /// Connects, and says which version is to be spoken.
     pub async fn connect(&self, address: SocketAddr) -> Result<(Stream, Spoken), ConnectError> {
         let stream = TcpStream::connect(address).await.map_err(ConnectError::Failed)?;

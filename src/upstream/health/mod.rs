@@ -1,9 +1,26 @@
 //! Active health checks: each endpoint of a pool is asked from time to time, once per process.
+//!
+//! A check is a file with an `ask`, its settings here, and its place in [`Probe`].
 
+mod grpc;
+mod history;
+mod http;
+mod http2;
+mod schedule;
+mod tcp;
+
+pub use history::Health;
+pub(super) use schedule::apply;
+
+use super::transport::{ConnectError, Transport};
 use crate::base::status::StatusPattern;
 use crate::base::units;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::net::SocketAddr;
+
+/// As whom checks ask.
+const USER_AGENT: &str = "serin-health-check";
 
 /// How the endpoints of a pool are asked for their health; exactly one of `http`, `tcp` and `grpc`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -80,5 +97,47 @@ impl Default for HealthConfig {
 impl Default for HttpProbeConfig {
     fn default() -> Self {
         Self { path: "/".to_owned(), host: None, statuses: vec![StatusPattern::class(2)] }
+    }
+}
+
+/// What an endpoint is asked, over a connection of its own.
+#[derive(Debug)]
+enum Probe {
+    Http(HttpProbeConfig),
+    Tcp,
+    Grpc(GrpcProbeConfig),
+}
+
+impl Probe {
+    /// The one that the settings name.
+    fn new(config: &HealthConfig) -> Self {
+        match (&config.http, &config.grpc) {
+            (Some(http), _) => Self::Http(http.clone()),
+            (None, Some(grpc)) => Self::Grpc(grpc.clone()),
+            (None, None) => Self::Tcp,
+        }
+    }
+
+    /// Asks once, and says why the endpoint is not healthy if so. Takes as long as the endpoint
+    /// likes.
+    async fn ask(&self, transport: &Transport, address: SocketAddr) -> Result<(), String> {
+        match self {
+            Self::Http(config) => http::ask(config, transport, address).await,
+            Self::Tcp => tcp::ask(transport, address).await,
+            Self::Grpc(config) => grpc::ask(config, transport, address).await,
+        }
+    }
+}
+
+/// Why there is no connection, in words.
+fn failed(error: &ConnectError) -> String {
+    match error {
+        ConnectError::Failed(error) => error.to_string(),
+        ConnectError::Tls(error) => format!("the TLS handshake failed: {error}"),
+        ConnectError::Protocol(why) => (*why).to_owned(),
+        // What only those meet who share connections, or the time that they take.
+        ConnectError::TimedOut | ConnectError::Full | ConnectError::Overloaded => {
+            "there was no room, or no time".to_owned()
+        }
     }
 }

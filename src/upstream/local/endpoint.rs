@@ -11,6 +11,7 @@ use crate::upstream::endpoint::Endpoint;
 use crate::upstream::http1::Connection;
 use crate::upstream::http2::Connections;
 use crate::upstream::keep_alive::KeepAliveConfig;
+use crate::upstream::outlier::{self, Trial};
 use crate::upstream::pool::Pool;
 use crate::upstream::transport::{Spoken, Transport};
 use std::cell::{Cell, RefCell};
@@ -44,10 +45,19 @@ pub struct LocalEndpoint {
 #[derive(Debug)]
 pub struct Place {
     endpoint: Rc<LocalEndpoint>,
-    /// When it was taken, where the policy asks how long answers take.
-    taken: Option<Instant>,
+    purpose: Purpose,
     /// The request's place in the pool, once it stays at this endpoint.
     admitted: Admitted,
+}
+
+/// What an attempt is good for beside its response.
+#[derive(Debug)]
+enum Purpose {
+    Nothing,
+    /// The policy asks how long answers take; since when this one is waited for.
+    Latency(Instant),
+    /// It decides about the endpoint's return.
+    Trial(Box<Trial>),
 }
 
 impl LocalEndpoint {
@@ -184,7 +194,15 @@ impl LocalEndpoint {
 impl Place {
     pub(super) fn new(endpoint: Rc<LocalEndpoint>, taken: Option<Instant>) -> Self {
         endpoint.occupy(1);
-        Self { endpoint, taken, admitted: Admitted::default() }
+        let purpose = taken.map_or(Purpose::Nothing, Purpose::Latency);
+        Self { endpoint, purpose, admitted: Admitted::default() }
+    }
+
+    /// A place whose attempt decides about the endpoint's return.
+    pub(super) fn on_trial(endpoint: Rc<LocalEndpoint>, trial: Trial) -> Self {
+        let mut place = Self::new(endpoint, None);
+        place.purpose = Purpose::Trial(Box::new(trial));
+        place
     }
 
     /// The endpoint.
@@ -199,10 +217,16 @@ impl Place {
 
     /// Notes how the attempt ended.
     pub fn attempted(&self, retry: bool, outcome: Outcome) {
-        self.endpoint.shard().attempt(retry, outcome);
-        if let Some(taken) = self.taken {
-            self.endpoint.balancing.attempted(taken, clock::now(), outcome);
+        let local = &self.endpoint;
+        local.shard().attempt(retry, outcome);
+        if let Purpose::Latency(taken) = self.purpose {
+            local.balancing.attempted(taken, clock::now(), outcome);
         }
+        let trial = match &self.purpose {
+            Purpose::Trial(trial) => Some(&**trial),
+            _ => None,
+        };
+        outlier::note(&local.pool, &local.endpoint, local.worker, outcome, trial);
     }
 }
 

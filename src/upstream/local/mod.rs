@@ -5,6 +5,7 @@ mod balancing;
 mod endpoint;
 mod room;
 mod terms;
+mod trial;
 mod usable;
 
 pub use admission::Admitted;
@@ -25,6 +26,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use terms::Terms;
+use trial::Trials;
 use usable::{Asked, Usable};
 
 /// How often idle connections are looked through.
@@ -63,6 +65,17 @@ pub struct Ask<'a> {
     pub tried: &'a [Rc<LocalEndpoint>],
 }
 
+/// What a pool has for a request that was decided for it.
+#[derive(Debug)]
+pub enum Offer {
+    /// A place at an endpoint whose return the request decides about: it has to go there.
+    Trial(Place),
+    /// Endpoints, one of which is to be chosen.
+    Usable,
+    /// Nothing.
+    Nothing,
+}
+
 /// One worker's view of a pool.
 #[derive(Debug)]
 pub struct LocalPool {
@@ -73,6 +86,7 @@ pub struct LocalPool {
     version: Cell<u64>,
     endpoints: RefCell<Vec<Rc<LocalEndpoint>>>,
     usable: RefCell<Usable>,
+    trials: Trials,
     /// When the usable endpoints are to be weighed anew, if they are.
     weighing: Cell<Option<Instant>>,
     slow_start: Cell<Duration>,
@@ -139,6 +153,7 @@ impl LocalPool {
             version: Cell::new(u64::MAX),
             endpoints: RefCell::default(),
             usable: RefCell::default(),
+            trials: Trials::default(),
             weighing: Cell::new(None),
             slow_start: Cell::default(),
             ignores_health: Cell::new(false),
@@ -151,6 +166,17 @@ impl LocalPool {
     pub fn protocol(&self) -> Protocol {
         self.refresh();
         self.protocol.get()
+    }
+
+    /// What there is for a request that was decided for this pool and was sent nowhere yet. To be
+    /// asked right after the decision: if there is nothing any more, another one is to be made.
+    pub fn offer(&self) -> Offer {
+        self.refresh();
+        match self.trials.take() {
+            Some(place) => Offer::Trial(place),
+            None if self.usable.borrow().endpoints.is_empty() => Offer::Nothing,
+            None => Offer::Usable,
+        }
     }
 
     /// Chooses an endpoint, one that was not tried yet if there is any, and takes a place there.
@@ -245,6 +271,7 @@ impl LocalPool {
             local.retire(local.endpoint.is_marked(Mark::Draining));
         }
         self.terms.apply(&current.settings, &endpoints);
+        self.trials.renew(&endpoints);
         let ignores_health = self.pool.is_panicking();
         self.ignores_health.set(ignores_health);
         let is_taken = |local: &&Rc<LocalEndpoint>| {

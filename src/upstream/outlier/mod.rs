@@ -1,4 +1,19 @@
 //! Passive ejection: endpoints are taken out for a while because of how they answer real requests.
+//!
+//! A request notes how its attempt ended ([`record`]); a task of the control plane ([`task`])
+//! judges ([`judge`]); one real request decides about the return ([`trial`]).
+
+mod history;
+mod judge;
+mod record;
+mod task;
+mod trial;
+
+pub use history::History;
+pub(super) use record::note;
+pub(super) use task::apply;
+pub use trial::Trial;
+pub(super) use trial::TrialCell;
 
 use crate::base::units;
 use schemars::JsonSchema;
@@ -14,7 +29,7 @@ pub struct OutlierConfig {
     pub server_errors: bool,
     /// By how much less often an endpoint succeeds than the others do.
     pub success_rate: Option<SuccessRateConfig>,
-    /// The time after which success rates are compared and returns are looked at.
+    /// The time after which success rates are compared, and one is taken off a row of ejections.
     pub interval: units::Duration,
     /// How long the first ejection lasts; each further one lasts so much longer.
     pub base_ejection_time: units::Duration,
@@ -42,6 +57,11 @@ impl OutlierConfig {
     /// because a status is the service's own affair until somebody says otherwise.
     pub fn unsaid() -> Self {
         Self { server_errors: false, ..Self::default() }
+    }
+
+    /// Whether anything is ever ejected.
+    pub fn is_on(&self) -> bool {
+        self.consecutive_failures > 0 || self.success_rate.is_some()
     }
 }
 

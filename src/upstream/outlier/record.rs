@@ -1,0 +1,87 @@
+//! What a request notes of its attempt: counted by the worker alone, shared only when it failed.
+
+use super::Trial;
+use crate::telemetry::series::Outcome;
+use crate::telemetry::shard::WorkerIndex;
+use crate::upstream::endpoint::Endpoint;
+use crate::upstream::pool::Pool;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Notes how an attempt ended, and decides with it if the endpoint was on trial.
+pub(in crate::upstream) fn note(
+    pool: &Pool,
+    endpoint: &Endpoint,
+    worker: WorkerIndex,
+    outcome: Outcome,
+    trial: Option<&Trial>,
+) {
+    let Some(well) = is_well(outcome, || pool.settings().outlier.server_errors) else { return };
+    let shard = endpoint.shards.of(worker);
+    if well {
+        shard.successes.increment();
+        // Read by all, written only after a failure: no worker takes the line from the others.
+        if endpoint.failures.load(Relaxed) != 0 {
+            endpoint.failures.store(0, Relaxed);
+        }
+    } else {
+        shard.failures.increment();
+        let failures = endpoint.failures.fetch_add(1, Relaxed).wrapping_add(1);
+        // More than that are looked at from time to time.
+        if failures == pool.settings().outlier.consecutive_failures {
+            pool.alarm.notify_one();
+        }
+    }
+    if let Some(trial) = trial {
+        trial.decide(well);
+    }
+}
+
+/// Whether the endpoint did well; nothing if that can not be told.
+fn is_well(outcome: Outcome, server_errors: impl FnOnce() -> bool) -> Option<bool> {
+    match outcome {
+        Outcome::Success => Some(true),
+        Outcome::ServerError => Some(!server_errors()),
+        Outcome::ConnectFailure
+        | Outcome::ConnectTimeout
+        | Outcome::TlsFailure
+        | Outcome::ResponseTimeout
+        | Outcome::Reset
+        | Outcome::InvalidResponse => Some(false),
+        // One that says that it is full is not broken, and what the client gave up tells nothing.
+        Outcome::Refused | Outcome::Cancelled => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::note;
+    use crate::telemetry::series::{Outcome, PoolSeries};
+    use crate::telemetry::shard::WorkerIndex;
+    use crate::upstream::outlier::OutlierConfig;
+    use crate::upstream::pool::Pool;
+    use crate::upstream::settings::PoolSettings;
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    #[test]
+    fn failures_of_all_workers_are_one_row_that_a_success_ends() {
+        let pool = Pool::new(Arc::new(PoolSeries::new("stable", 2)));
+        pool.replace([SocketAddr::from(([127, 0, 0, 1], 1))]);
+        let endpoint = Arc::clone(&pool.endpoints()[0]);
+        let note = |worker, outcome| note(&pool, &endpoint, WorkerIndex(worker), outcome, None);
+        for worker in [0, 1, 0] {
+            note(worker, Outcome::Reset);
+        }
+        for outcome in [Outcome::Cancelled, Outcome::Refused] {
+            note(0, outcome);
+        }
+        assert_eq!((endpoint.failures_in_a_row(), endpoint.attempts()), (3, (0, 3)));
+        // Nobody has said that a status is a failure.
+        note(1, Outcome::ServerError);
+        assert_eq!((endpoint.failures_in_a_row(), endpoint.attempts()), (0, (1, 3)));
+        let outlier = OutlierConfig::default();
+        pool.configure(Arc::default(), PoolSettings { outlier, ..PoolSettings::default() });
+        note(1, Outcome::ServerError);
+        assert_eq!((endpoint.failures_in_a_row(), endpoint.attempts()), (1, (1, 4)));
+    }
+}
