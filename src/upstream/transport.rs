@@ -25,6 +25,17 @@ pub enum Protocol {
     Auto,
 }
 
+impl Protocol {
+    /// What is offered in the TLS handshake (RFC 7301), the best first.
+    const fn names(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Http1 => &[b"http/1.1"],
+            Self::H2 => &[b"h2"],
+            Self::Auto => &[b"h2", b"http/1.1"],
+        }
+    }
+}
+
 /// How the endpoints of a pool are spoken to. It never changes: another setting makes another one,
 /// and connections of the one before are not used for new requests.
 #[derive(Debug)]
@@ -100,11 +111,7 @@ impl Transport {
         let protocol = config.protocol();
         let tls = match &config.tls {
             Some(tls) => {
-                let names: &'static [&'static [u8]] = match protocol {
-                    Protocol::Http1 => &[b"http/1.1"],
-                    Protocol::H2 => &[b"h2"],
-                    Protocol::Auto => &[b"h2", b"http/1.1"],
-                };
+                let names = protocol.names();
                 Some(Arc::new(tls::Client::load(tls, &folder.into(), names, problems)?))
             }
             None => None,
@@ -122,25 +129,31 @@ impl Transport {
         same && self.protocol == other.protocol
     }
 
-    /// x
-    pub async fn connect_in(
-        &self,
-        _: Protocol,
-        address: SocketAddr,
-    ) -> Result<(Stream, Spoken), ConnectError> {
-        self.connect(address).await
-    }
     /// Connects, and says which version is to be spoken.
     pub async fn connect(&self, address: SocketAddr) -> Result<(Stream, Spoken), ConnectError> {
+        self.connect_in(self.protocol, address).await
+    }
+
+    /// The same for another version than requests are sent in.
+    pub async fn connect_in(
+        &self,
+        protocol: Protocol,
+        address: SocketAddr,
+    ) -> Result<(Stream, Spoken), ConnectError> {
         let stream = TcpStream::connect(address).await.map_err(ConnectError::Failed)?;
         stream.set_nodelay(true).map_err(ConnectError::Failed)?;
         let Some(tls) = &self.tls else {
-            let spoken = if self.protocol == Protocol::H2 { Spoken::Http2 } else { Spoken::Http1 };
+            let spoken = if protocol == Protocol::H2 { Spoken::Http2 } else { Spoken::Http1 };
             return Ok((Stream::Plain(stream), spoken));
         };
-        let stream = tls.connect(stream, address.ip()).await.map_err(ConnectError::Tls)?;
+        let secured = if protocol == self.protocol {
+            tls.connect(stream, address.ip()).await
+        } else {
+            tls.connect_offering(protocol.names(), stream, address.ip()).await
+        };
+        let stream = secured.map_err(ConnectError::Tls)?;
         let chosen = stream.get_ref().1.alpn_protocol();
-        let spoken = match (self.protocol, chosen) {
+        let spoken = match (protocol, chosen) {
             (Protocol::H2 | Protocol::Auto, Some(b"h2")) => Spoken::Http2,
             // RFC 9113 section 3.2: HTTP/2 over TLS is agreed upon in the handshake.
             (Protocol::H2, _) => {
