@@ -120,6 +120,14 @@ impl<S: Source> Body<S> {
         }
     }
 
+    /// Nobody asks for more for now: its sender is not the one that is waited for.
+    pub fn pause(&mut self) {
+        self.abandon();
+        if let Self::Stream(Stream { bounds: Some(bounds), .. }) = self {
+            bounds.pause();
+        }
+    }
+
     /// Lets another task see how far this body got; nothing to see for a body of our own.
     pub fn progress(&mut self) -> Option<Rc<Progress>> {
         match self {

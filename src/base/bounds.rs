@@ -98,12 +98,17 @@ impl Bounds {
         if self.bytes_max.is_some_and(|bytes_max| self.bytes > bytes_max) {
             return Err(BodyError::Exceeded(Exceeded::Bytes));
         }
+        self.pause();
+        Ok(())
+    }
+
+    /// Nobody waits for the next part for now.
+    pub(super) fn pause(&mut self) {
         if let Some(rate) = &mut self.rate
             && let Some(since) = rate.since.take()
         {
             rate.waited += clock::now().saturating_duration_since(since);
         }
-        Ok(())
     }
 
     /// Nothing came; wakes the task when that has lasted too long.

@@ -42,8 +42,8 @@ pub(super) struct Delivery<'a> {
     pub(super) elsewhere: Option<Box<Way>>,
     pub(super) method: &'a Method,
     pub(super) call: bool,
-    /// Whether it may be sent again over another connection if the one it took was closed.
-    pub(super) repeatable: bool,
+    /// Whether nothing of it is gone once it was sent, so that it can be sent again.
+    pub(super) whole: bool,
     pub(super) upgrade: Option<Box<Upgrade>>,
     pub(super) informational: Option<Informational>,
     pub(super) progress: Option<Rc<Progress>>,
@@ -63,22 +63,25 @@ pub struct Judge<'a> {
     retry: &'a Retry,
     method: &'a Method,
     call: bool,
+    /// The retry that the response is to, which is over when another is made.
+    own: i64,
     /// The pool whose budget the retry is charged to.
     pool: &'a Rc<LocalPool>,
     granted: RefCell<Option<Retrying>>,
 }
 
 impl Judge<'_> {
-    /// Whether a response is passed over, and the retry within the budget.
-    pub fn discards(&self, parts: &response::Parts) -> bool {
-        let retry = self.retry;
-        retry.retries_response(parts.status, &parts.headers, self.method, self.call) && self.grant()
+    /// Whether a response is passed over, and the retry within the budget; `all` says whether its
+    /// head is all there is of it.
+    pub fn discards(&self, parts: &response::Parts, all: bool) -> bool {
+        let (retry, call) = (self.retry, self.call && all);
+        retry.retries_response(parts.status, &parts.headers, self.method, call) && self.grant()
     }
 
     /// Whether there is room in the budget, which is then taken.
     fn grant(&self) -> bool {
         let (requests, retries) = self.pool.load();
-        let granted = self.retry.is_within_budget(requests, retries);
+        let granted = self.retry.is_within_budget(requests, retries - self.own);
         if granted {
             *self.granted.borrow_mut() = Some(self.pool.retry());
         } else {
@@ -100,7 +103,10 @@ impl<'a> Delivery<'a> {
         let judge = self.judge(pool, 0);
         match self.attempt(&place, judge.as_deref(), false).await {
             Ok(answer) => Ok((answer, place)),
-            Err(Failure::Cause(cause)) if self.route.retry.attempts == 0 => Err(cause),
+            Err(Failure::Cause(cause)) if self.route.retry.attempts == 0 => {
+                tell(pool, Failure::Cause(cause), &[Rc::clone(place.endpoint())]);
+                Err(cause)
+            }
             // In a box, because most requests need no room for this.
             Err(failure) => {
                 let granted = judge.and_then(|judge| judge.granted.take());
@@ -138,10 +144,11 @@ impl<'a> Delivery<'a> {
         mut granted: Option<Retrying>,
     ) -> Result<(Answer, Place), Error> {
         let mut tried = vec![Rc::clone(place.endpoint())];
-        let mut current = chosen;
+        let (mut current, mut left) = (chosen, false);
         // What has failed is not in flight while the next attempt waits.
         drop(place);
         for retry in 1..=self.route.retry.attempts {
+            tell(current, failure, &tried);
             let unseen = matches!(failure, Failure::Cause(_)) && self.outgoing.is_unsent();
             if let Failure::Cause(cause) = failure {
                 granted = self.permit(cause, unseen, chosen)?;
@@ -149,12 +156,14 @@ impl<'a> Delivery<'a> {
                 break;
             }
             let _retrying = granted.take();
-            let way = self.way(unseen, chosen, &tried);
-            let (pool, balance) = self.local.pool(way.pool).ok_or(Error::NoEndpoint)?;
-            if !Rc::ptr_eq(pool, current) {
-                self.enter(pool).await?;
-                current = pool;
+            // What nobody has seen says nothing against the pool, so it stays there as long as
+            // there is an endpoint that was not tried.
+            if !left && (!unseen || !chosen.has_untried(&tried)) {
+                left = self.leave().await;
             }
+            let way = self.elsewhere.as_deref().copied().filter(|_| left).unwrap_or(self.way);
+            let (pool, balance) = self.local.pool(way.pool).ok_or(Error::NoEndpoint)?;
+            current = pool;
             if !unseen || !pool.has_untried(&tried) {
                 self.pause(retry).await?;
             }
@@ -170,6 +179,7 @@ impl<'a> Delivery<'a> {
                 }
             }
         }
+        tell(current, failure, &tried);
         match failure {
             Failure::Cause(cause) => Err(cause),
             // The endpoints went away in between.
@@ -191,16 +201,18 @@ impl<'a> Delivery<'a> {
             return Err(cause);
         }
         let granted = RefCell::default();
-        let judge = Judge { retry, method: self.method, call: self.call, pool, granted };
+        let (method, call) = (self.method, self.call);
+        let judge = Judge { retry, method, call, own: 0, pool, granted };
         if judge.grant() { Ok(judge.granted.take()) } else { Err(cause) }
     }
 
-    /// Where the next attempt goes. What nobody has seen says nothing against the pool, so it stays
-    /// there as long as there is an endpoint that was not tried.
-    fn way(&self, unseen: bool, chosen: &LocalPool, tried: &[Rc<LocalEndpoint>]) -> Way {
-        match &self.elsewhere {
-            Some(elsewhere) if !unseen || !chosen.has_untried(tried) => **elsewhere,
-            _ => self.way,
+    /// Enters the pool that a retry may leave for; says whether it did. Where there is none, or
+    /// none that takes the request, it stays.
+    async fn leave(&mut self) -> bool {
+        let elsewhere = self.elsewhere.as_ref().and_then(|way| self.local.pool(way.pool));
+        match elsewhere.filter(|(pool, _)| pool.has_untried(&[])) {
+            Some((pool, _)) => self.enter(pool).await.is_ok(),
+            None => false,
         }
     }
 
@@ -221,7 +233,8 @@ impl<'a> Delivery<'a> {
         let (method, call) = (self.method, self.call);
         let granted = RefCell::default();
         // In a box, because most routes need no room for this.
-        more.then(|| Box::new(Judge { retry, method, call, pool, granted }))
+        let own = i64::from(retries > 0);
+        more.then(|| Box::new(Judge { retry, method, call, own, pool, granted }))
     }
 
     async fn attempt(
@@ -238,11 +251,22 @@ impl<'a> Delivery<'a> {
             connect: self.route.timeouts.connect,
             response: &self.deadlines,
             retry,
-            repeatable: self.repeatable,
+            may_repeat: self.route.retry.may_repeat(self.method),
+            repeatable: self.whole && self.route.retry.may_repeat(self.method),
             call: self.call,
             judge,
             started: self.started,
         };
         attempt(place, &mut self.outgoing, &mut self.end, &means).await
+    }
+}
+
+/// Tells a pool if no endpoint of it could be connected to: there may be others that nobody has
+/// looked for yet.
+fn tell(pool: &LocalPool, failure: Failure, tried: &[Rc<LocalEndpoint>]) {
+    let unreached =
+        matches!(failure, Failure::Cause(Error::ConnectFailed | Error::ConnectTimedOut));
+    if unreached && !pool.has_untried(tried) {
+        pool.distressed();
     }
 }

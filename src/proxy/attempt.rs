@@ -9,6 +9,7 @@ use super::upgrade::Upgrade;
 use crate::base::body::Progress;
 use crate::base::clock;
 use crate::base::deadline::Deadlines;
+use crate::base::http1::decode::Decoder;
 use crate::base::http1::wire::Informational;
 use crate::base::incoming::Incoming;
 use crate::telemetry::series::Outcome;
@@ -42,6 +43,8 @@ pub struct Means<'a> {
     /// Whether this is a retry.
     pub retry: bool,
     /// Whether the request may be sent again although an endpoint may have acted on it.
+    pub may_repeat: bool,
+    /// Whether it also can, because nothing of it is gone.
     pub repeatable: bool,
     /// Whether it is a gRPC call.
     pub call: bool,
@@ -74,11 +77,13 @@ struct Counted<'a> {
     place: &'a Place,
     retry: bool,
     outcome: Outcome,
+    /// Whether it says anything of the endpoint.
+    tells: bool,
 }
 
 impl Drop for Counted<'_> {
     fn drop(&mut self) {
-        self.place.attempted(self.retry, self.outcome);
+        self.place.attempted(self.retry, self.outcome, self.tells);
     }
 }
 
@@ -91,7 +96,8 @@ pub async fn attempt(
     means: &Means<'_>,
 ) -> Result<Answer, Failure> {
     let endpoint = place.endpoint();
-    let mut counted = Counted { place, retry: means.retry, outcome: Outcome::Cancelled };
+    let outcome = Outcome::Cancelled;
+    let mut counted = Counted { place, retry: means.retry, outcome, tells: true };
     let result = match &outgoing.message {
         None => End::limit(end, pin!(exchange(endpoint, &mut outgoing.upload, means))).await,
         // In a box, because most requests need no room for this.
@@ -104,6 +110,9 @@ pub async fn attempt(
         Err(Failure::Unwanted(outcome)) => *outcome,
         Err(Failure::Cause(cause)) => failed_with(*cause, means),
     };
+    // A client may give its call next to no time.
+    counted.tells = !matches!(result, Err(Failure::Cause(Error::DeadlineExceeded)))
+        || means.started.elapsed() >= FAIR_WAIT;
     result
 }
 
@@ -113,6 +122,9 @@ fn answered_with(parts: &response::Parts, call: bool) -> Outcome {
     let failed = call && grpc::status(&parts.headers).is_some_and(grpc::is_server_error);
     if failed || parts.status.is_server_error() { Outcome::ServerError } else { Outcome::Success }
 }
+
+/// How long an endpoint has at least before a client's own deadline speaks against it.
+const FAIR_WAIT: Duration = Duration::from_secs(1);
 
 /// What a failure says of its endpoint.
 fn failed_with(cause: Error, means: &Means<'_>) -> Outcome {
@@ -177,9 +189,7 @@ async fn exchange(
 /// was sent, or if the request asks for nothing that may not happen twice (RFC 9110 section 9.2.2)
 /// and can be made again, that is none of the client's business.
 pub(super) fn can_repeat(upload: Option<&mut Upload<Incoming>>, means: &Means<'_>) -> bool {
-    upload.is_some_and(|upload| {
-        upload.is_unsent() || (means.method.is_idempotent() && upload.rewind())
-    })
+    upload.is_some_and(|upload| upload.is_unsent() || (means.may_repeat && upload.rewind()))
 }
 
 /// Sends over one connection. The time for the response runs from now if `fresh`, else from when
@@ -198,7 +208,8 @@ pub(super) async fn send(
         Err(Failed::TimedOut) => return Err(Error::ResponseTimedOut.into()),
     };
     check_upgrade(&head.parts, means)?;
-    if let Some(outcome) = unwanted(&head.parts, means, sending.can_repeat()) {
+    let all = head.decoder == Decoder::Done;
+    if let Some(outcome) = unwanted(&head.parts, all, means, sending.can_repeat()) {
         sending.discard(head, endpoint);
         return Err(Failure::Unwanted(outcome));
     }
@@ -206,13 +217,15 @@ pub(super) async fn send(
     Ok((parts, Receiving::Http1(receiving)))
 }
 
-/// What a response says of its endpoint if it is not to be passed on.
+/// What a response says of its endpoint if it is not to be passed on; `all` says whether its head
+/// is all there is of it.
 pub(super) fn unwanted(
     parts: &response::Parts,
+    all: bool,
     means: &Means<'_>,
     can_repeat: bool,
 ) -> Option<Outcome> {
-    let judge = means.judge.filter(|judge| can_repeat && judge.discards(parts));
+    let judge = means.judge.filter(|judge| can_repeat && judge.discards(parts, all));
     judge.map(|_| answered_with(parts, means.call))
 }
 

@@ -21,6 +21,7 @@ use crate::base::clock;
 use crate::base::incoming::Incoming;
 use crate::predicate::Head;
 use crate::split::{PoolIndex, Reason};
+use crate::upstream::kept::KEPT_BYTES_MAX;
 use crate::upstream::local::{Admitted, LocalPool, Offer, Place};
 use crate::upstream::outgoing::Outgoing;
 use crate::upstream::transport::Protocol;
@@ -28,6 +29,7 @@ use bytes::Bytes;
 use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body::Body as _;
 use std::rc::Rc;
 
 /// After how many seconds a client may ask again for what nobody could take (RFC 9110 section
@@ -69,7 +71,8 @@ pub async fn deliver(
     prepare_request(&mut parts, downstream, refused, upgrade.as_deref());
     let method = parts.method.clone();
     let informational = incoming.informational();
-    let keeps = upgrade.is_none() && route.retry.keeps_body(&method, call);
+    let fits = incoming.size_hint().lower() <= KEPT_BYTES_MAX as u64;
+    let keeps = upgrade.is_none() && fits && route.retry.keeps_body(&method, call);
     let protocol = protocol(&local, pool, elsewhere);
     let (body, progress) = body(incoming, route, upgrade.is_some());
     let mut delivery = Delivery {
@@ -80,7 +83,7 @@ pub async fn deliver(
         elsewhere: elsewhere.map(Box::new),
         method: &method,
         call,
-        repeatable: method.is_idempotent() && (progress.is_none() || keeps),
+        whole: progress.is_none() || keeps,
         informational,
         deadlines: proxy.deadlines(route.timeouts.response),
         started,
@@ -98,11 +101,6 @@ pub async fn deliver(
             relay(exchange, downstream, route, answer, Sent { place, end, progress, upgrade })
         }
         Err(cause) => {
-            let unreached = matches!(cause, Error::ConnectFailed | Error::ConnectTimedOut);
-            if let Some((pool, _)) = local.pool(delivery.way.pool).filter(|_| unreached) {
-                // There may be others to connect to that nobody has looked for yet.
-                pool.distressed();
-            }
             exchange.failed(cause);
             answer(exchange, cause)
         }

@@ -26,6 +26,13 @@ pub(super) async fn exchange_either(
     loop {
         let opened = open(endpoint, means).await?;
         let lease = match opened {
+            // As in `exchange`: what may not be sent twice is worth a look at the connection. Each
+            // look takes one of those that are kept, so this comes to an end.
+            Opened::Http1(connection)
+                if connection.is_reused() && !means.repeatable && !connection.is_open_now() =>
+            {
+                continue;
+            }
             Opened::Http1(connection) => {
                 if !outgoing.write_http1() {
                     return Err(Error::UpstreamRefused.into());
@@ -59,13 +66,15 @@ pub(super) async fn exchange_either(
         let unseen = matches!(error, http2::SendError::Refused(_));
         let harmless = matches!(error, http2::SendError::Broken(ref error) if error.is_io())
             && reused
-            && means.method.is_idempotent()
+            && means.may_repeat
             && message.body.is_untouched();
         let again = unseen || harmless;
         if !message.body.is_whole() || repeats == REPEATS_MAX || !again {
             message.spent = !unseen;
             return Err(not_answered(&error).into());
         }
+        // Should there be no other connection, it was seen all the same.
+        message.spent = !unseen;
         repeats += 1;
     }
 }
@@ -122,8 +131,8 @@ async fn stream(
             return Err(Unanswered::Failure(Error::ResponseTimedOut.into()));
         }
     };
-    if let Some(outcome) = unwanted(&head.parts, means, sending.can_repeat()) {
-        drop(sending);
+    if let Some(outcome) = unwanted(&head.parts, head.is_all(), means, sending.can_repeat()) {
+        sending.discard(head);
         message.spent = true;
         return Err(Unanswered::Failure(Failure::Unwanted(outcome)));
     }

@@ -49,7 +49,7 @@ impl<C: PartialEq> Task<C> {
         start: impl FnOnce() -> F,
     ) -> Self {
         match before {
-            Some(task) if task.settings == settings => task,
+            Some(task) if task.settings == settings && !task.running.is_finished() => task,
             before => {
                 drop(before);
                 Self { settings, running: tokio::spawn(start()) }

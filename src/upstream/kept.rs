@@ -1,16 +1,17 @@
 //! A request's body of which the beginning may be kept, so that it can be sent again.
 
 use crate::base::body::{Body, BodyError, Source};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 /// How much of a body is kept until its response begins; one that is longer is not sent again.
-const KEPT_BYTES_MAX: usize = 64 * 1024;
-/// In how many parts at most.
-const KEPT_PARTS_MAX: usize = 64;
+pub const KEPT_BYTES_MAX: usize = 64 * 1024;
+/// Parts that are smaller are kept together: a client may send a byte at a time, and each part
+/// holds on to the memory that it was read into.
+const PART_BYTES_MIN: usize = 1024;
 
 /// A body that can begin anew as long as it is short.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ struct Beginning {
 #[derive(Debug, Clone)]
 enum Part {
     Data(Bytes),
+    /// Several small ones.
+    Joined(BytesMut),
     Trailers(HeaderMap),
 }
 
@@ -80,6 +83,7 @@ impl<S: Source> Kept<S> {
 
     /// Begins anew.
     pub fn rewind(&mut self) {
+        self.pause();
         if let Some(beginning) = &mut self.beginning {
             beginning.passed = 0;
         }
@@ -97,6 +101,11 @@ impl<S: Source> Kept<S> {
     /// The body, if nobody has asked for any of it; an empty one is left.
     pub fn take_untouched(&mut self) -> Option<Body<S>> {
         self.is_untouched().then(|| std::mem::replace(&mut self.body, Body::empty()))
+    }
+
+    /// Says that no more of it is asked for at the moment.
+    pub fn pause(&mut self) {
+        self.body.pause();
     }
 
     /// Says that no more of it will be asked for.
@@ -131,17 +140,16 @@ impl<S: Source> Kept<S> {
         if self.state == State::Gone || frame.data_ref().is_some_and(Bytes::is_empty) {
             return;
         }
-        let part = match (frame.data_ref(), frame.trailers_ref()) {
-            (Some(data), _) => Part::Data(data.clone()),
-            (None, Some(trailers)) => Part::Trailers(trailers.clone()),
-            (None, None) => return,
-        };
         let Some(beginning) = &mut self.beginning else { return };
         beginning.bytes += frame.data_ref().map_or(0, Bytes::len);
-        if beginning.bytes > KEPT_BYTES_MAX || beginning.parts.len() == KEPT_PARTS_MAX {
+        if beginning.bytes > KEPT_BYTES_MAX {
             return self.lose();
         }
-        beginning.parts.push(part);
+        match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) => beginning.add(data),
+            (None, Some(trailers)) => beginning.parts.push(Part::Trailers(trailers.clone())),
+            (None, None) => {}
+        }
         beginning.passed = beginning.parts.len();
     }
 
@@ -152,6 +160,16 @@ impl<S: Source> Kept<S> {
 }
 
 impl Beginning {
+    fn add(&mut self, data: &Bytes) {
+        if data.len() >= PART_BYTES_MIN {
+            return self.parts.push(Part::Data(data.clone()));
+        }
+        match self.parts.last_mut() {
+            Some(Part::Joined(joined)) => joined.extend_from_slice(data),
+            _ => self.parts.push(Part::Joined(BytesMut::from(&data[..]))),
+        }
+    }
+
     fn next(&mut self) -> Option<Frame<Bytes>> {
         let frame = self.parts.get(self.passed)?.frame();
         self.passed += 1;
@@ -163,6 +181,7 @@ impl Part {
     fn frame(&self) -> Frame<Bytes> {
         match self {
             Self::Data(data) => Frame::data(data.clone()),
+            Self::Joined(joined) => Frame::data(Bytes::copy_from_slice(joined)),
             Self::Trailers(trailers) => Frame::trailers(trailers.clone()),
         }
     }
@@ -170,7 +189,7 @@ impl Part {
 
 #[cfg(test)]
 mod tests {
-    use super::{KEPT_BYTES_MAX, KEPT_PARTS_MAX, Kept};
+    use super::{KEPT_BYTES_MAX, Kept, PART_BYTES_MIN};
     use crate::base::body::Body;
     use bytes::Bytes;
     use http::HeaderMap;
@@ -219,11 +238,39 @@ mod tests {
     fn a_short_body_begins_anew_with_its_trailers() {
         let mut kept = kept(vec![data(3), data(4), Frame::trailers(HeaderMap::new())]);
         assert!(kept.is_untouched());
+        assert_eq!(read(&mut kept), (vec![3, 4], true));
         for _ in 0..3 {
-            assert_eq!(read(&mut kept), (vec![3, 4], true));
-            assert!(kept.is_whole() && !kept.is_untouched());
             kept.rewind();
+            assert!(kept.is_whole() && !kept.is_untouched());
+            assert_eq!(read(&mut kept), (vec![7], true));
         }
+    }
+
+    /// A body of which nothing comes.
+    #[derive(Debug)]
+    struct Silent;
+
+    impl http_body::Body for Silent {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test]
+    async fn the_client_is_not_waited_for_while_a_body_begins_anew() {
+        let mut body = Body::stream(Silent, Duration::from_secs(1));
+        let progress = body.progress().unwrap();
+        let mut kept = Kept::new(body);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(kept.poll_frame(&mut cx).is_pending() && progress.is_waiting());
+        kept.rewind();
+        assert!(!progress.is_waiting());
     }
 
     #[test]
@@ -240,19 +287,31 @@ mod tests {
         let mut long = kept(vec![data(KEPT_BYTES_MAX), data(1), data(1)]);
         assert_eq!(read(&mut long).0, [KEPT_BYTES_MAX, 1, 1]);
         assert!(!long.is_whole());
-        let mut many = kept((0..=KEPT_PARTS_MAX).map(|_| data(1)).collect());
-        assert_eq!(read(&mut many).0.len(), KEPT_PARTS_MAX + 1);
-        assert!(!many.is_whole());
+    }
+
+    #[test]
+    fn a_body_in_any_number_of_small_parts_is_kept() {
+        let mut many = kept((0..KEPT_BYTES_MAX).map(|_| data(1)).collect());
+        assert_eq!(read(&mut many).0.len(), KEPT_BYTES_MAX);
+        many.rewind();
+        assert_eq!(read(&mut many).0, [KEPT_BYTES_MAX]);
+        let sizes = [1, PART_BYTES_MIN, 2, 3, PART_BYTES_MIN, PART_BYTES_MIN];
+        let mut mixed = kept(sizes.map(data).into());
+        read(&mut mixed);
+        mixed.rewind();
+        let expected = [1, PART_BYTES_MIN, 5, PART_BYTES_MIN, PART_BYTES_MIN];
+        assert_eq!(read(&mut mixed).0, expected);
     }
 
     #[test]
     fn what_was_not_passed_on_again_is_not_forgotten() {
-        let mut kept = kept(vec![data(3), data(4), data(5)]);
+        let large = [0, 1, 2].map(|more| PART_BYTES_MIN + more);
+        let mut kept = kept(large.map(data).into());
         read(&mut kept);
         kept.rewind();
         let mut cx = Context::from_waker(Waker::noop());
         assert!(kept.poll_frame(&mut cx).is_ready());
         kept.forget();
-        assert_eq!(read(&mut kept).0, [4, 5]);
+        assert_eq!(read(&mut kept).0, large[1..]);
     }
 }

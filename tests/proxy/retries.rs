@@ -243,6 +243,46 @@ async fn a_request_that_nobody_has_seen_stays_in_its_pool_as_long_as_it_can() {
 }
 
 #[tokio::test]
+async fn what_has_left_the_canary_does_not_come_back_to_it() {
+    let (one, two) = (busy().await, busy().await);
+    let good = Origin::named("good").await;
+    let second = [nobody(), good.address];
+    let retry = "attempts: 2, on: [503], pool: fallback";
+    let app = App::start(&leaving(&[one.address, two.address], &second, retry)).await;
+    for _ in 0..20 {
+        assert_eq!(app.get("/").await.origin(), "good");
+    }
+    assert_eq!((one.requests() + two.requests(), good.requests()), (20, 20));
+}
+
+#[tokio::test]
+async fn a_request_does_not_use_up_the_budget_for_its_own_next_retry() {
+    for answer in [BUSY, ""] {
+        let bad = Origin::saying(answer, answer.is_empty()).await;
+        let retry = "retry: { attempts: 3, on: [503, reset], budget: { percent: 0, min: 1 } }";
+        let app = App::start(&all_to(&[bad.address], retry)).await;
+        assert!(app.get("/").await.status >= 500);
+        assert_eq!(bad.requests(), 4);
+        app.metric_is("serin_retries_refused_total", &[], 0.0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_comes_byte_by_byte_is_sent_again_too() {
+    let (bad, good) = (busy().await, echo().await);
+    let yaml = leaving(&[bad.address], &[good.address], "on: [503], pool: fallback");
+    let app = App::start(&yaml).await;
+    let mut client = app.connect().await;
+    client.send("PUT / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n").await;
+    for _ in 0..300 {
+        client.send("1\r\nx\r\n").await;
+        tokio::task::yield_now().await;
+    }
+    client.send("0\r\n\r\n").await;
+    assert_eq!(client.response().await.unwrap().text(), "x".repeat(300));
+}
+
+#[tokio::test]
 async fn retries_at_one_time_are_limited_by_a_budget() {
     let gate = Arc::new(Semaphore::new(0));
     let held = Arc::clone(&gate);

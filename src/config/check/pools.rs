@@ -9,6 +9,7 @@ use crate::upstream::health::HealthConfig;
 use crate::upstream::outlier::OutlierConfig;
 use crate::upstream::settings::PoolConfig;
 use crate::upstream::transport::Protocol;
+use http::uri::Authority;
 
 /// Where the endpoints of a pool may come from.
 const SOURCES: [&str; 3] = ["endpoints", "dns", "kubernetes"];
@@ -140,8 +141,9 @@ fn health(health: &Spanned<HealthConfig>, problems: &mut Problems) {
             let message = format!("`{}` is no path to ask for", http.path);
             problems.error(health.at, message);
         }
-        if http.host.as_ref().is_some_and(|host| http::HeaderValue::from_str(host).is_err()) {
-            problems.error(health.at, "`host` is no header value");
+        let is_host = |host: &String| host.parse::<Authority>().is_ok() && !host.contains('@');
+        if http.host.as_ref().is_some_and(|host| !is_host(host)) {
+            problems.error(health.at, "`host` is no host with or without a port");
         }
         if http.statuses.is_empty() {
             problems.error(health.at, "with no status in `statuses` nothing is ever healthy");

@@ -6,12 +6,14 @@ use crate::base::clock;
 use crate::telemetry::events::HealthCheck;
 use crate::upstream::control::Task;
 use crate::upstream::endpoint::{Endpoint, Mark};
-use crate::upstream::pool::Pool;
+use crate::upstream::pool::{Change, Pool};
+use futures_util::FutureExt;
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
 /// The most checks of a pool at one time; others wait for their turn.
@@ -25,7 +27,11 @@ struct Checks {
     /// The number by which the pool knows these checks from those before and after.
     turn: u64,
     permits: Semaphore,
+    results: mpsc::Sender<Checked>,
 }
+
+/// How a check of an endpoint ended.
+type Checked = (Arc<Endpoint>, Result<(), String>);
 
 /// Checks the pool's endpoints by these settings from now on, as before if they are the same.
 /// Without settings nothing that checks said counts any more.
@@ -38,8 +44,9 @@ pub(in crate::upstream) fn apply(
         return Some(Task::keep_or_start(before, config.clone(), || {
             let turn = take_over(pool, !config.check_first);
             let (pool, permits) = (Arc::clone(pool), Semaphore::new(CHECKS_MAX));
-            let probe = Probe::new(config);
-            run(Arc::new(Checks { pool, config: config.clone(), probe, turn, permits }))
+            let (config, probe) = (config.clone(), Probe::new(config));
+            let (results, noted) = mpsc::channel(CHECKS_MAX);
+            run(Arc::new(Checks { pool, config, probe, turn, permits, results }), noted)
         }));
     }
     drop(before);
@@ -76,7 +83,8 @@ fn forget(pool: &Pool) {
 }
 
 /// Keeps a loop for each endpoint that the pool has.
-async fn run(checks: Arc<Checks>) {
+async fn run(checks: Arc<Checks>, mut results: mpsc::Receiver<Checked>) {
+    let mut batch = Vec::new();
     let mut changes = checks.pool.watch();
     let mut loops = JoinSet::new();
     // By where the endpoint is kept: one that was forgotten and comes back is another one.
@@ -107,6 +115,8 @@ async fn run(checks: Arc<Checks>) {
         }
         tokio::select! {
             _ = changes.changed() => {}
+            // What came together is told together: each time all workers look at the pool anew.
+            _ = results.recv_many(&mut batch, CHECKS_MAX) => checks.note(&mut batch),
             // What was aborted is forgotten.
             Some(_) = loops.join_next() => {}
         }
@@ -123,7 +133,8 @@ async fn keep_asking(checks: Arc<Checks>, endpoint: Arc<Endpoint>, first: Durati
         let (how, result) = checks.ask(&endpoint).await;
         drop(permit);
         checks.pool.series.events.checked(how);
-        checks.note(&endpoint, result);
+        // Nobody closes it.
+        let _ = checks.results.send((Arc::clone(&endpoint), result)).await;
         tokio::time::sleep_until(next.into()).await;
     }
 }
@@ -143,42 +154,49 @@ impl Checks {
         }
         let transport = Arc::clone(&self.pool.members().transport);
         let timeout = self.config.timeout.0;
-        let asking = Box::pin(self.probe.ask(&transport, address));
+        // What strangers answer is taken apart in there; a bug must not be the last check.
+        let asking = Box::pin(AssertUnwindSafe(self.probe.ask(&transport, address)).catch_unwind());
         match tokio::time::timeout(timeout, asking).await {
-            Ok(Ok(())) => (HealthCheck::Success, Ok(())),
-            Ok(Err(why)) => (HealthCheck::Failure, Err(why)),
+            Ok(Ok(Ok(()))) => (HealthCheck::Success, Ok(())),
+            Ok(Ok(Err(why))) => (HealthCheck::Failure, Err(why)),
+            Ok(Err(_)) => (HealthCheck::Failure, Err("the check panicked".to_owned())),
             Err(_) => (HealthCheck::Timeout, Err(format!("no answer within {timeout:?}"))),
         }
     }
 
-    /// Notes how a check ended, and marks the endpoint if that says something else of it.
-    fn note(&self, endpoint: &Endpoint, result: Result<(), String>) {
+    /// Notes how checks ended, and marks the endpoints of which that says something else.
+    fn note(&self, batch: &mut Vec<Checked>) {
         self.pool.change(|change| {
-            // Others check now, or nobody does.
-            if self.pool.turns.health.load(Relaxed) != self.turn {
-                return;
-            }
-            let before = if endpoint.is_marked(Mark::Unchecked) {
-                Standing::Unchecked
-            } else if endpoint.is_marked(Mark::Unhealthy) {
-                Standing::Unhealthy
-            } else {
-                Standing::Healthy
-            };
-            let why = result.as_ref().err().cloned().unwrap_or_default();
-            let after = endpoint.health.lock().note(result, before, &self.config);
-            if after == before {
-                return;
-            }
-            change.mark(endpoint, Mark::Unhealthy, after == Standing::Unhealthy);
-            change.mark(endpoint, Mark::Unchecked, false);
-            let (pool, endpoint) = (&self.pool.name, endpoint.address);
-            if after == Standing::Unhealthy {
-                tracing::warn!(%pool, %endpoint, %why, "endpoint is unhealthy");
-            } else {
-                tracing::info!(%pool, %endpoint, "endpoint is healthy");
+            for (endpoint, result) in batch.drain(..) {
+                // Others check now, or nobody does.
+                if self.pool.turns.health.load(Relaxed) == self.turn {
+                    self.note_one(change, &endpoint, result);
+                }
             }
         });
+    }
+
+    fn note_one(&self, change: &mut Change<'_>, endpoint: &Endpoint, result: Result<(), String>) {
+        let before = if endpoint.is_marked(Mark::Unchecked) {
+            Standing::Unchecked
+        } else if endpoint.is_marked(Mark::Unhealthy) {
+            Standing::Unhealthy
+        } else {
+            Standing::Healthy
+        };
+        let why = result.as_ref().err().cloned().unwrap_or_default();
+        let after = endpoint.health.lock().note(result, before, &self.config);
+        if after == before {
+            return;
+        }
+        change.mark(endpoint, Mark::Unhealthy, after == Standing::Unhealthy);
+        change.mark(endpoint, Mark::Unchecked, false);
+        let (pool, endpoint) = (&self.pool.name, endpoint.address);
+        if after == Standing::Unhealthy {
+            tracing::warn!(%pool, %endpoint, %why, "endpoint is unhealthy");
+        } else {
+            tracing::info!(%pool, %endpoint, "endpoint is healthy");
+        }
     }
 }
 

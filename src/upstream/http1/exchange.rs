@@ -183,7 +183,7 @@ impl<'u, S: Source + 'static> Sending<'u, S> {
         let connection = self.connection.take();
         let goes_on = unsent && !self.broken && decoder != Decoder::Done;
         let carrier = if goes_on {
-            let halves = connection.zip(self.upload.take());
+            let halves = connection.zip(self.take_upload());
             halves.map(|(connection, upload)| Held::beside(connection, upload))
         } else {
             connection.map(Held::Alone)
@@ -199,13 +199,20 @@ impl<'u, S: Source + 'static> Sending<'u, S> {
         (parts, receiving)
     }
 
+    /// What is left to send, now that it is sent once and for all.
+    fn take_upload(&mut self) -> Option<Upload<S>> {
+        let mut upload = self.upload.take()?;
+        upload.forget();
+        Some(upload)
+    }
+
     /// The endpoint speaks another protocol from here on.
     fn switched(
         &mut self,
         parts: response::Parts,
         endpoint: &Rc<LocalEndpoint>,
     ) -> (response::Parts, Receiving) {
-        let halves = self.connection.take().zip(self.upload.take());
+        let halves = self.connection.take().zip(self.take_upload());
         let receiving = Receiving {
             connection: None,
             endpoint: Rc::clone(endpoint),

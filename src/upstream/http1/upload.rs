@@ -124,6 +124,11 @@ impl<S: Source> Upload<S> {
         Some(body)
     }
 
+    /// Keeps nothing of the body from now on: the response has begun.
+    pub(super) fn forget(&mut self) {
+        self.body.forget();
+    }
+
     /// Whether it can be sent again, although some of it was sent.
     pub fn can_rewind(&self) -> bool {
         self.rest != Rest::Broken && (!self.streamed || self.body.is_whole())
@@ -132,6 +137,7 @@ impl<S: Source> Upload<S> {
     /// Makes it ready to be sent again from its beginning; says whether it is.
     pub fn rewind(&mut self) -> bool {
         if self.is_unsent() {
+            self.body.pause();
             return true;
         }
         if !self.can_rewind() {

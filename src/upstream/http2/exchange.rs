@@ -17,7 +17,7 @@ use http::response;
 use http_body::{Frame, SizeHint};
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 /// The most informational responses (1xx) before the final one.
 const INFORMATIONAL_MAX: u8 = 16;
@@ -39,6 +39,13 @@ pub struct Head {
     /// The response without its body.
     pub parts: response::Parts,
     stream: RecvStream,
+}
+
+impl Head {
+    /// Whether it is all there is of the response.
+    pub fn is_all(&self) -> bool {
+        self.stream.is_end_stream()
+    }
 }
 
 /// Why there is no response.
@@ -139,6 +146,17 @@ impl<'m, S: Source + 'static> Sending<'m, S> {
     /// Whether the request can be sent again, although it was answered.
     pub fn can_repeat(&self) -> bool {
         self.message.body.is_whole() && !self.message.is_upgrade()
+    }
+
+    /// Passes the response over, so that the request can be sent again. What has come of it already
+    /// is taken, for endpoints count streams that are reset as abuse.
+    pub fn discard(self, head: Head) {
+        let mut stream = head.stream;
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(Ok(data))) = stream.poll_data(&mut cx) {
+            // The stream may have ended meanwhile.
+            let _ = stream.flow_control().release_capacity(data.len());
+        }
     }
 
     /// Takes the response over.

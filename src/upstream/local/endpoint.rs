@@ -215,10 +215,11 @@ impl Place {
         self.admitted = admitted;
     }
 
-    /// Notes how the attempt ended.
-    pub fn attempted(&self, retry: bool, outcome: Outcome) {
+    /// Notes how the attempt ended; `tells` says whether that is the endpoint's doing at all.
+    pub fn attempted(&self, retry: bool, outcome: Outcome, tells: bool) {
         let local = &self.endpoint;
         local.shard().attempt(retry, outcome);
+        let outcome = if tells { outcome } else { Outcome::Cancelled };
         if let Purpose::Latency(taken) = self.purpose {
             local.balancing.attempted(taken, clock::now(), outcome);
         }

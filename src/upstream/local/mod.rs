@@ -226,7 +226,9 @@ impl LocalPool {
     /// Whether there is an endpoint that was not tried yet.
     pub fn has_untried(&self, tried: &[Rc<LocalEndpoint>]) -> bool {
         self.refresh();
-        !self.usable.borrow().without(tried).endpoints.is_empty()
+        let usable = self.usable.borrow();
+        let is_tried = |endpoint| tried.iter().any(|tried| Rc::ptr_eq(tried, endpoint));
+        usable.endpoints.iter().any(|endpoint| !is_tried(endpoint))
     }
 
     /// Says that a request failed for want of an endpoint that can be connected to.

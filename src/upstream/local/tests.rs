@@ -181,14 +181,18 @@ fn an_endpoint_that_fails_fast_attracts_nothing_if_latencies_are_asked_for() {
     for _ in 0..300 {
         let place = viewed.take(&Balance::PeakEwma, &[]);
         let fails = port(&place) == 1;
-        place.attempted(false, if fails { Outcome::ConnectFailure } else { Outcome::Success });
+        place.attempted(
+            false,
+            if fails { Outcome::ConnectFailure } else { Outcome::Success },
+            true,
+        );
         shares[port(&place) - 1] += 1;
     }
     assert!(shares[0] <= 1 && shares[1] > 50 && shares[2] > 50, "{shares:?}");
     // Whoever does not ask for latencies does not measure them.
     let mut viewed = Viewed::even(1);
     let place = viewed.take(&Balance::LeastRequest, &[]);
-    place.attempted(false, Outcome::Reset);
+    place.attempted(false, Outcome::Reset, true);
     let known = place.endpoint().balancing.latency(Instant::now());
     assert!(known <= 0.03, "{known}");
 }

@@ -15,7 +15,14 @@ pub(in crate::upstream) fn note(
     outcome: Outcome,
     trial: Option<&Trial>,
 ) {
-    let Some(well) = is_well(outcome, || pool.settings().outlier.server_errors) else { return };
+    let Some(well) = is_well(outcome, || pool.settings().outlier.server_errors) else {
+        // Else the next request would meet the same, and the one after it.
+        let over = |trial: &&Trial| outcome == Outcome::Refused || trial.is_long();
+        if let Some(trial) = trial.filter(over) {
+            trial.decide(false);
+        }
+        return;
+    };
     let shard = endpoint.shards.of(worker);
     if well {
         shard.successes.increment();
@@ -54,14 +61,29 @@ fn is_well(outcome: Outcome, server_errors: impl FnOnce() -> bool) -> Option<boo
 
 #[cfg(test)]
 mod tests {
-    use super::note;
+    use super::{Trial, note};
     use crate::telemetry::series::{Outcome, PoolSeries};
     use crate::telemetry::shard::WorkerIndex;
     use crate::upstream::outlier::OutlierConfig;
+    use crate::upstream::outlier::trial::TrialState;
     use crate::upstream::pool::Pool;
     use crate::upstream::settings::PoolSettings;
     use std::net::SocketAddr;
     use std::sync::Arc;
+
+    #[test]
+    fn a_trial_that_is_refused_has_failed_and_one_that_is_given_up_is_open_again() {
+        let pool = Arc::new(Pool::new(Arc::new(PoolSeries::new("stable", 1))));
+        pool.replace([SocketAddr::from(([127, 0, 0, 1], 1))]);
+        let endpoint = Arc::clone(&pool.endpoints()[0]);
+        for (outcome, is_open) in [(Outcome::Cancelled, true), (Outcome::Refused, false)] {
+            endpoint.trial.renew(TrialState::Open);
+            let trial = Trial::take(&pool, &endpoint).unwrap();
+            note(&pool, &endpoint, WorkerIndex(0), outcome, Some(&trial));
+            drop(trial);
+            assert_eq!(Trial::take(&pool, &endpoint).is_some(), is_open, "{outcome:?}");
+        }
+    }
 
     #[test]
     fn failures_of_all_workers_are_one_row_that_a_success_ends() {

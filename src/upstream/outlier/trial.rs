@@ -1,9 +1,11 @@
 //! The one request that decides whether an ejected endpoint is back.
 
+use crate::base::clock;
 use crate::upstream::endpoint::Endpoint;
 use crate::upstream::pool::Pool;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// Where the return of an endpoint stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +37,12 @@ pub struct Trial {
     pool: Arc<Pool>,
     endpoint: Arc<Endpoint>,
     taken: u32,
+    since: Instant,
 }
+
+/// After so long a request that decides nothing, because its client left, speaks against the
+/// endpoint: else one client after the other would wait there.
+const LONG: Duration = Duration::from_secs(1);
 
 impl TrialState {
     const fn of(value: u32) -> Self {
@@ -104,7 +111,13 @@ impl Trial {
     /// The right to decide about the endpoint, unless another request has it.
     pub fn take(pool: &Arc<Pool>, endpoint: &Arc<Endpoint>) -> Option<Self> {
         let taken = endpoint.trial.take()?;
-        Some(Self { pool: Arc::clone(pool), endpoint: Arc::clone(endpoint), taken })
+        let (pool, endpoint) = (Arc::clone(pool), Arc::clone(endpoint));
+        Some(Self { pool, endpoint, taken, since: clock::now() })
+    }
+
+    /// Whether it was long enough.
+    pub(super) fn is_long(&self) -> bool {
+        clock::now().saturating_duration_since(self.since) > LONG
     }
 
     /// Decides.
