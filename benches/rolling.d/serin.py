@@ -1,9 +1,11 @@
 """Serin, and what it says of the requests that failed."""
 
+import contextlib
 import json
 import re
 import signal
 import time
+import urllib.request
 
 from proxy import Proxy
 
@@ -77,6 +79,10 @@ routes:
         )
 
     def usable(self, pool):
+        # An endpoint that was taken out comes back by a request.
+        for path in ("/", "/h2/"):
+            with contextlib.suppress(urllib.error.HTTPError):
+                urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=10).read()
         return self.totals("serin_endpoints", "state", f'pool="{pool}"').get("usable", 0)
 
     def totals(self, metric, label, among=""):

@@ -200,6 +200,10 @@ impl<'a> Delivery<'a> {
         if !allowed || !self.outgoing.rewind() {
             return Err(cause);
         }
+        if unseen {
+            // It adds nothing to what the pool has to do.
+            return Ok(None);
+        }
         let granted = RefCell::default();
         let (method, call) = (self.method, self.call);
         let judge = Judge { retry, method, call, own: 0, pool, granted };

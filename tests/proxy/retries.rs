@@ -243,6 +243,17 @@ async fn a_request_that_nobody_has_seen_stays_in_its_pool_as_long_as_it_can() {
 }
 
 #[tokio::test]
+async fn what_nobody_has_seen_needs_no_budget() {
+    let good = Origin::named("good").await;
+    let retry = "retry: { attempts: 1, budget: { percent: 0, min: 0 } }";
+    let app = App::start(&all_to(&[nobody(), good.address], retry)).await;
+    for _ in 0..20 {
+        assert_eq!(app.get("/").await.origin(), "good");
+    }
+    app.metric_is("serin_retries_refused_total", &[], 0.0).await;
+}
+
+#[tokio::test]
 async fn what_has_left_the_canary_does_not_come_back_to_it() {
     let (one, two) = (busy().await, busy().await);
     let good = Origin::named("good").await;
