@@ -13,7 +13,7 @@ import re
 import sys
 
 BODY = b"b" * 2048
-POSTS = 3, 10  # so many of so many requests have a body
+TURN = 10  # of so many requests in a row some have a body
 FRESH = 20  # each so manieth request gets a new connection
 CONNECTIONS_MAX = 2000  # beyond it, requests wait for one, and their time runs
 SECONDS_MAX = 10  # how long a client waits for its answer
@@ -29,8 +29,8 @@ class Request:
 
     __slots__ = ("client", "done", "due", "method", "path")
 
-    def __init__(self, number, due, prefix):
-        self.method = "POST" if number % POSTS[1] < POSTS[0] else "GET"
+    def __init__(self, number, due, prefix, posts):
+        self.method = "POST" if number % TURN < posts else "GET"
         self.path = f"{prefix}{number}"
         self.due, self.done, self.client = due, False, None
 
@@ -90,8 +90,8 @@ class Client(asyncio.Protocol):
 class Load:
     """All clients, and what became of their requests."""
 
-    def __init__(self, port, path, rate, requests, connections):
-        self.port, self.path, self.rate = port, path, rate
+    def __init__(self, port, path, rate, requests, connections, posts):
+        self.port, self.path, self.rate, self.posts = port, path, rate, posts
         self.requests, self.connections = requests, connections
         self.idle = collections.deque()
         self.open = collections.deque()  # requests in the order in which they are due
@@ -121,7 +121,7 @@ class Load:
                 self.loop.call_at(due, self.send_due)
                 return
             self.lateness.append(now - due)
-            self.send(Request(self.number, due, self.path), self.number % FRESH == 0)
+            self.send(Request(self.number, due, self.path, self.posts), self.number % FRESH == 0)
             self.number += 1
 
     def send(self, request, fresh):

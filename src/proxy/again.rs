@@ -1,6 +1,6 @@
 //! The attempts of a request: the first, and those after it that the route allows.
 
-use super::attempt::{Answer, Failure, Means, attempt};
+use super::attempt::{Answer, Failure, Means, Repeat, attempt};
 use super::error::Error;
 use super::retry::Retry;
 use super::snapshot::{LocalSnapshot, Route};
@@ -255,8 +255,11 @@ impl<'a> Delivery<'a> {
             connect: self.route.timeouts.connect,
             response: &self.deadlines,
             retry,
-            may_repeat: self.route.retry.may_repeat(self.method),
-            repeatable: self.whole && self.route.retry.may_repeat(self.method),
+            repeat: match self.route.retry.may_repeat(self.method) {
+                false => Repeat::Never,
+                true if self.whole => Repeat::Always,
+                true => Repeat::Early,
+            },
             call: self.call,
             judge,
             started: self.started,

@@ -43,15 +43,24 @@ pub struct Means<'a> {
     /// Whether this is a retry.
     pub retry: bool,
     /// Whether the request may be sent again although an endpoint may have acted on it.
-    pub may_repeat: bool,
-    /// Whether it also can, because nothing of it is gone.
-    pub repeatable: bool,
+    pub repeat: Repeat,
     /// Whether it is a gRPC call.
     pub call: bool,
     /// Who says which responses are not to be passed on; nobody if another attempt may not be made.
     pub judge: Option<&'a Judge<'a>>,
     /// When the request came.
     pub started: Instant,
+}
+
+/// Whether a request may be sent again although an endpoint may have acted on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// It may not.
+    Never,
+    /// It may, for as long as nothing of its body is gone.
+    Early,
+    /// It may, and all of it is kept.
+    Always,
 }
 
 /// A response: its head, and its body that is still on the way.
@@ -160,7 +169,7 @@ async fn exchange(
         return Err(Error::UpstreamProtocol.into());
     }
     let mut kept = endpoint.take_idle();
-    if !means.repeatable {
+    if means.repeat != Repeat::Always {
         // What may not be sent twice is worth a system call to see whether the endpoint has closed.
         while kept.as_ref().is_some_and(|connection| !connection.is_open_now()) {
             kept = endpoint.take_idle();
@@ -189,7 +198,9 @@ async fn exchange(
 /// was sent, or if the request asks for nothing that may not happen twice (RFC 9110 section 9.2.2)
 /// and can be made again, that is none of the client's business.
 pub(super) fn can_repeat(upload: Option<&mut Upload<Incoming>>, means: &Means<'_>) -> bool {
-    upload.is_some_and(|upload| upload.is_unsent() || (means.may_repeat && upload.rewind()))
+    upload.is_some_and(|upload| {
+        upload.is_unsent() || (means.repeat != Repeat::Never && upload.rewind())
+    })
 }
 
 /// Sends over one connection. The time for the response runs from now if `fresh`, else from when

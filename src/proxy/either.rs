@@ -1,7 +1,7 @@
 //! An attempt at an endpoint that speaks HTTP/2, or may.
 
 use super::attempt::{
-    Answer, Failed, Failure, Means, answered, can_repeat, not_connected, send, unwanted,
+    Answer, Failed, Failure, Means, Repeat, answered, can_repeat, not_connected, send, unwanted,
 };
 use super::error::Error;
 use crate::base::incoming::Incoming;
@@ -29,7 +29,9 @@ pub(super) async fn exchange_either(
             // As in `exchange`: what may not be sent twice is worth a look at the connection. Each
             // look takes one of those that are kept, so this comes to an end.
             Opened::Http1(connection)
-                if connection.is_reused() && !means.repeatable && !connection.is_open_now() =>
+                if connection.is_reused()
+                    && means.repeat != Repeat::Always
+                    && !connection.is_open_now() =>
             {
                 continue;
             }
@@ -66,7 +68,7 @@ pub(super) async fn exchange_either(
         let unseen = matches!(error, http2::SendError::Refused(_));
         let harmless = matches!(error, http2::SendError::Broken(ref error) if error.is_io())
             && reused
-            && means.may_repeat
+            && means.repeat != Repeat::Never
             && message.body.is_untouched();
         let again = unseen || harmless;
         if !message.body.is_whole() || repeats == REPEATS_MAX || !again {
