@@ -1,6 +1,6 @@
 //! Active health checks: each endpoint of a pool is asked from time to time, once per process.
 //!
-//! A check is a file with an `ask`, its settings here, and its place in [`Probe`].
+//! A check is a file with an `ask`, its settings here, and its place in `Probe`.
 
 mod grpc;
 mod history;

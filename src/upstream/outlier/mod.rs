@@ -1,7 +1,7 @@
 //! Passive ejection: endpoints are taken out for a while because of how they answer real requests.
 //!
-//! A request notes how its attempt ended ([`record`]); a task of the control plane ([`task`])
-//! judges ([`judge`]); one real request decides about the return ([`trial`]).
+//! A request notes how its attempt ended (`record`); a task of the control plane (`task`)
+//! judges (`judge`); one real request decides about the return (`trial`).
 
 mod history;
 mod judge;
