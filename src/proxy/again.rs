@@ -145,10 +145,15 @@ impl<'a> Delivery<'a> {
     ) -> Result<(Answer, Place), Error> {
         let mut tried = vec![Rc::clone(place.endpoint())];
         let (mut current, mut left) = (chosen, false);
+        // Where not even a connection could be made: when all were tried, the others come first.
+        let mut unreached = Vec::new();
         // What has failed is not in flight while the next attempt waits.
         drop(place);
         for retry in 1..=self.route.retry.attempts {
             tell(current, failure, &tried);
+            if is_unreached(failure) {
+                unreached.extend(tried.last().map(Rc::clone));
+            }
             let unseen = matches!(failure, Failure::Cause(_)) && self.outgoing.is_unsent();
             if let Failure::Cause(cause) = failure {
                 granted = self.permit(cause, unseen, chosen)?;
@@ -167,7 +172,9 @@ impl<'a> Delivery<'a> {
             if !unseen || !pool.has_untried(&tried) {
                 self.pause(retry).await?;
             }
-            let ask = Ask { balance, random: self.proxy.random(), hash: way.hash, tried: &tried };
+            let tried_here = if pool.has_untried(&tried) { &tried } else { &unreached };
+            let (random, hash) = (self.proxy.random(), way.hash);
+            let ask = Ask { balance, random, hash, tried: tried_here };
             let Some(place) = pool.take(&ask) else { break };
             let judge = self.judge(chosen, retry);
             match self.attempt(&place, judge.as_deref(), true).await {
@@ -271,9 +278,12 @@ impl<'a> Delivery<'a> {
 /// Tells a pool if no endpoint of it could be connected to: there may be others that nobody has
 /// looked for yet.
 fn tell(pool: &LocalPool, failure: Failure, tried: &[Rc<LocalEndpoint>]) {
-    let unreached =
-        matches!(failure, Failure::Cause(Error::ConnectFailed | Error::ConnectTimedOut));
-    if unreached && !pool.has_untried(tried) {
+    if is_unreached(failure) && !pool.has_untried(tried) {
         pool.distressed();
     }
+}
+
+/// Whether no connection could be made.
+fn is_unreached(failure: Failure) -> bool {
+    matches!(failure, Failure::Cause(Error::ConnectFailed | Error::ConnectTimedOut))
 }

@@ -243,6 +243,28 @@ async fn a_request_that_nobody_has_seen_stays_in_its_pool_as_long_as_it_can() {
 }
 
 #[tokio::test]
+async fn when_all_were_tried_those_that_can_be_reached_come_first() {
+    // It answers every other request.
+    let odd = Origin::start(async |mut connection: Connection| {
+        while connection.request().await.is_ok() {
+            connection.send(BUSY).await;
+            if connection.request().await.is_err() {
+                return;
+            }
+            connection.answer("odd").await;
+        }
+    })
+    .await;
+    let retry = "retry: { attempts: 2, on: [503] }";
+    let app = App::start(&all_to(&[nobody(), odd.address], retry)).await;
+    // One connection, so that the endpoint sees the requests of one worker in their order.
+    let mut client = app.connect().await;
+    for _ in 0..40 {
+        assert_eq!(client.get("/", "").await.origin(), "odd");
+    }
+}
+
+#[tokio::test]
 async fn what_nobody_has_seen_needs_no_budget() {
     let good = Origin::named("good").await;
     let retry = "retry: { attempts: 1, budget: { percent: 0, min: 0 } }";
