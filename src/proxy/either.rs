@@ -75,8 +75,8 @@ pub(super) async fn exchange_either(
             message.spent = !unseen;
             return Err(not_answered(&error).into());
         }
-        // Should there be no other connection, it was seen all the same.
-        message.spent = !unseen;
+        // What may happen twice may also do so elsewhere, should this endpoint be gone: as if
+        // nobody had seen it.
         repeats += 1;
     }
 }
