@@ -121,7 +121,7 @@ impl<'a> Delivery<'a> {
             self.admitted = admitted;
             return Ok(());
         }
-        self.admitted = Admitted::default();
+        // Until then it keeps the place that it has: it may have to stay there.
         let turn = async { pool.admit_later().await.map_err(|_| Error::PoolOverloaded) };
         // In a box, because most requests need no room for this.
         self.admitted = End::limit(&mut self.end, Box::pin(turn).as_mut()).await?;

@@ -264,6 +264,47 @@ async fn when_all_were_tried_those_that_can_be_reached_come_first() {
     }
 }
 
+/// Holds every request but the first of each connection, which it refuses if told.
+async fn holding(gate: &Arc<Semaphore>, refuses: bool) -> Origin {
+    let gate = Arc::clone(gate);
+    Origin::start(move |mut connection: Connection| {
+        let gate = Arc::clone(&gate);
+        async move {
+            let mut refuse = refuses;
+            while connection.request().await.is_ok() {
+                if std::mem::take(&mut refuse) {
+                    connection.send(BUSY).await;
+                } else {
+                    gate.acquire().await.unwrap().forget();
+                    connection.answer("held").await;
+                }
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_retry_that_can_not_leave_its_pool_keeps_its_place_there() {
+    let gate = Arc::new(Semaphore::new(0));
+    let (first, second) = (holding(&gate, true).await, holding(&gate, false).await);
+    let limits = "], limits: { requests: 1, pending: 0 } }";
+    let yaml = leaving(&[first.address], &[second.address], "on: [503], pool: fallback")
+        .replace("] }\nroutes", &format!("{limits}\nroutes"))
+        .replace("] }\n  - { name: second", &format!("{limits}\n  - {{ name: second"));
+    let app = App::start(&yaml).await;
+    let (mut other, mut client) = (app.connect().await, app.connect().await);
+    other.send("GET / HTTP/1.1\r\nhost: a\r\nx-pool: second\r\n\r\n").await;
+    eventually("the other pool is full", async || second.requests() == 1).await;
+    client.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
+    eventually("the retry stays", async || first.requests() == 2).await;
+    assert_eq!(app.fetch_with("/", "x-pool: first\r\n").await.status, 503);
+    assert_eq!(first.requests(), 2);
+    gate.add_permits(2);
+    assert_eq!(client.response().await.unwrap().text(), "held");
+    assert_eq!(other.response().await.unwrap().text(), "held");
+}
+
 #[tokio::test]
 async fn what_nobody_has_seen_needs_no_budget() {
     let good = Origin::named("good").await;
