@@ -4,6 +4,7 @@ use crate::admin::State;
 use crate::admin::listener::AdminListener;
 use crate::base::body::Source;
 use crate::base::incoming::Incoming;
+use crate::cluster::Cluster;
 use crate::config::Diagnostic;
 use crate::config::FileSource;
 use crate::config::certificates::Certificates;
@@ -38,6 +39,16 @@ pub struct Options {
     pub config: PathBuf,
     /// The number of worker threads; by default one per core that the process may use.
     pub workers: Option<usize>,
+    /// The file that says how the Kubernetes API is reached; by default `KUBECONFIG` or
+    /// `~/.kube/config`, else what a pod is given.
+    pub kubeconfig: Option<PathBuf>,
+}
+
+impl Options {
+    /// What serves this configuration, all else as it is by default.
+    pub fn new(config: impl Into<PathBuf>) -> Self {
+        Self { config: config.into(), workers: None, kubeconfig: None }
+    }
 }
 
 /// Why there is nothing to run.
@@ -117,6 +128,8 @@ pub async fn bind(options: Options) -> Result<Bound, StartError> {
     let cell = empty_cell(&metrics);
     let registry = Arc::new(Registry::new(Arc::clone(&metrics)));
     metrics.add_source(&registry);
+    let cluster = Arc::new(Cluster::new(options.kubeconfig));
+    metrics.add_source(&cluster);
     let mut senders = Vec::with_capacity(workers);
     for worker in (0..workers).map(WorkerIndex) {
         let (metrics, cell) = (Arc::clone(&metrics), Arc::clone(&cell));
@@ -143,7 +156,7 @@ pub async fn bind(options: Options) -> Result<Bound, StartError> {
     let mut reloader = Reloader {
         source,
         registry,
-        control: Control::default(),
+        control: Control::new(cluster),
         metrics: Arc::clone(&metrics),
         cell,
         status,

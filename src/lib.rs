@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`base`] | what every layer may use: bodies, time, draining, typed units |
 //! | [`telemetry`] | metrics, counted per worker and summed when scraped |
+//! | [`cluster`] | the Kubernetes API: how it is reached, and what is watched there |
 //! | [`tls`] | certificates, their names, and how listeners and pools speak TLS |
 //! | [`predicate`] | what can be asked of a request head; pure |
 //! | [`route`] | which route takes a request; pure |
@@ -24,6 +25,7 @@ pub mod admin;
 pub mod app;
 pub mod base;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod listener;
 pub mod predicate;

@@ -13,9 +13,10 @@ use std::fs;
 use std::path::Path;
 
 /// The modules, bottom first: each imports only itself and those before it.
-const LAYERS: [&str; 13] = [
+const LAYERS: [&str; 14] = [
     "base",
     "telemetry",
+    "cluster",
     "tls",
     "predicate",
     "route",

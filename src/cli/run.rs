@@ -32,6 +32,11 @@ pub struct Arguments {
         value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
 
+    /// How the Kubernetes API is reached; by default KUBECONFIG or ~/.kube/config say it, else what
+    /// a pod is given
+    #[arg(long, env = "SERIN_KUBECONFIG", value_name = "PATH")]
+    kubeconfig: Option<PathBuf>,
+
     #[command(flatten)]
     log: Log,
 }
@@ -60,7 +65,8 @@ async fn serve(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let hangup = signal(SignalKind::hangup())?;
     let mut signals = Signals::catch()?;
     let workers = arguments.workers.map(usize::from);
-    let options = Options { config: arguments.config.clone(), workers };
+    let kubeconfig = arguments.kubeconfig.clone();
+    let options = Options { workers, kubeconfig, ..Options::new(&arguments.config) };
     let bound = tokio::select! {
         bound = Box::pin(app::bind(options)) => bound,
         _ = signals.stop() => return Ok(ExitCode::SUCCESS),

@@ -102,6 +102,11 @@ metrics! {
         "Configuration changes read, by what became of them.";
     ConfigLastSuccess GAUGE "serin_config_last_reload_success_timestamp_seconds" []
         "When a configuration was last accepted, in seconds since the Unix epoch.";
+    KubernetesWatches GAUGE "serin_kubernetes_watches" ["resource" "state"]
+        "Watches of the Kubernetes API: waiting for their first answer, synced, or failing and \
+         showing what was seen last.";
+    KubernetesFailures COUNTER "serin_kubernetes_failures_total" ["resource" "reason"]
+        "Lists and watches of the Kubernetes API that failed, by why.";
     BuildInfo GAUGE "serin_build_info" ["version"]
         "Always 1; says which build this is.";
     ProcessCpu COUNTER "process_cpu_seconds_total" []

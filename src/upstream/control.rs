@@ -6,6 +6,7 @@ use super::outlier::{self, OutlierConfig};
 use super::pool::Pool;
 use super::settings::PoolConfig;
 use super::transport::Transport;
+use crate::cluster::Cluster;
 use futures_util::future::join_all;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,8 +19,9 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What looks after the pools of the configuration in use.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Control {
+    cluster: Arc<Cluster>,
     pools: HashMap<Arc<str>, Care>,
 }
 
@@ -65,6 +67,11 @@ impl<C> Drop for Task<C> {
 }
 
 impl Control {
+    /// Looks after no pools yet; those that say so have their endpoints in this cluster.
+    pub fn new(cluster: Arc<Cluster>) -> Self {
+        Self { cluster, pools: HashMap::new() }
+    }
+
     /// Begins to look for the endpoints of pools of another configuration that have none yet, and
     /// waits for the first answers, but not for long: their first requests shall find endpoints.
     /// To be called before the configuration is taken into use; nobody else notices.
@@ -76,7 +83,7 @@ impl Control {
                 // Whether an endpoint waits for its first check is known before there is one.
                 pool.configure(Arc::clone(&pool.members().transport), config.into());
                 let mut care = Care::new(pool);
-                answers.extend(care.look(source));
+                answers.extend(care.look(source, &self.cluster));
                 self.pools.insert(Arc::clone(&pool.name), care);
             }
         }
@@ -98,7 +105,7 @@ impl Control {
             // One of this name that is not the same pool was gone for a while.
             let care = before.remove(&pool.name).filter(|care| care.is_of(pool));
             let mut care = care.unwrap_or_else(|| Care::new(pool));
-            care.apply(config);
+            care.apply(config, &self.cluster);
             self.pools.insert(Arc::clone(&pool.name), care);
         }
     }
@@ -113,14 +120,14 @@ impl Care {
         Arc::ptr_eq(&self.pool, pool)
     }
 
-    fn apply(&mut self, config: &PoolConfig) {
+    fn apply(&mut self, config: &PoolConfig, cluster: &Arc<Cluster>) {
         match Source::of(config) {
             None => {
                 self.looking = None;
                 self.pool.replace(config.listed().iter().map(|endpoint| &endpoint.value));
             }
             // Until the first answer of another source, the endpoints stay.
-            Some(source) => drop(self.look(source)),
+            Some(source) => drop(self.look(source, cluster)),
         }
         let checks = config.health.as_ref().map(|health| &health.value);
         self.health = health::apply(self.health.take(), &self.pool, checks);
@@ -129,12 +136,12 @@ impl Care {
 
     /// Looks for the endpoints from now on, unless that is being done; what is told at the first
     /// answer.
-    fn look(&mut self, source: Source) -> Option<oneshot::Receiver<()>> {
+    fn look(&mut self, source: Source, cluster: &Arc<Cluster>) -> Option<oneshot::Receiver<()>> {
         let (pool, mut first) = (&self.pool, None);
         self.looking = Some(Task::keep_or_start(self.looking.take(), source.clone(), || {
             let (findings, answered) = Findings::new(pool, &source);
             first = Some(answered);
-            source.follow(findings)
+            source.follow(findings, Arc::clone(cluster))
         }));
         first
     }

@@ -378,7 +378,7 @@ async fn broken_files_are_told_at_their_place_and_change_nothing() {
     assert!(setup.app.stop().await);
 
     fs::remove_file(setup.folder.join("tls.crt")).unwrap();
-    let options = Options { config: setup.folder.join("serin.yaml"), workers: Some(1) };
+    let options = Options { workers: Some(1), ..Options::new(setup.folder.join("serin.yaml")) };
     let Err(StartError::Config(said)) = bind(options).await else { panic!("it has started") };
     let said = said[0].to_string();
     let place =

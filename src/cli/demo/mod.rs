@@ -59,7 +59,7 @@ async fn serve(path: &Path, origin: Origin) -> anyhow::Result<ExitCode> {
         Err(diagnostics) => return Ok(refused(path, &diagnostics)),
     };
     let upstreams = start_upstreams(&config.pools, path).await?;
-    let options = Options { config: path.to_owned(), workers: Some(WORKERS) };
+    let options = Options { workers: Some(WORKERS), ..Options::new(path) };
     let mut bound = match Box::pin(app::bind(options)).await {
         Ok(bound) => bound,
         Err(StartError::Config(diagnostics)) => return Ok(refused(path, &diagnostics)),

@@ -7,9 +7,11 @@ pub mod listed;
 pub use findings::{Findings, Missed};
 
 use super::settings::PoolConfig;
+use crate::cluster::Cluster;
 use dns::DnsConfig;
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// The most endpoints of one pool.
 pub const ENDPOINTS_MAX: usize = 10_000;
@@ -45,7 +47,7 @@ impl Source {
     }
 
     /// Looks for endpoints, and tells what is found, for as long as it is polled.
-    pub async fn follow(self, findings: Findings) {
+    pub async fn follow(self, findings: Findings, _cluster: Arc<Cluster>) {
         match self {
             Self::Dns(config) => dns::follow(config, findings).await,
         }

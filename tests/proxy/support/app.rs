@@ -26,7 +26,8 @@ impl App {
 
     /// Starts with a configuration that is there already.
     pub(crate) async fn start_at(folder: TempDir, config: PathBuf, file: PathBuf) -> Self {
-        let bound = within(bind(Options { config, workers: Some(2) })).await.unwrap();
+        let bound =
+            within(bind(Options { workers: Some(2), ..Options::new(config) })).await.unwrap();
         let web = bound.addresses.iter().find(|(name, _)| **name == *"web");
         let address = web.or(bound.addresses.first()).unwrap().1;
         Self { address, _folder: folder, bound, file }

@@ -1,0 +1,319 @@
+//! One watch: lists, follows, and goes on after every failure, without forgetting anything.
+//!
+//! Kubernetes API concepts, "Efficient detection of changes": a list tells its version, and a watch
+//! from that version tells every change after it. A watch is ended by the server from time to time,
+//! and goes on from the version seen last; if that is too old by then (410), it is listed again.
+
+use super::OBJECTS_MAX;
+use super::client::Access;
+use super::facts::Facts;
+use super::failure::{Failure, Reason};
+use super::shared::{Scope, View};
+use super::tally::{Standing, Tally};
+use futures_util::{StreamExt, TryFutureExt};
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::{Api, Resource};
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch::Sender;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+/// After so many seconds the API ends a watch. Short, because a connection whose other end is gone
+/// without a word is noticed only then.
+const SECONDS_MAX: u32 = 50;
+/// How long a watch may say nothing, its end included.
+const SILENCE_MAX: Duration = Duration::from_secs(SECONDS_MAX as u64 + 10);
+/// How long an answer may take to begin.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// The most objects of one answer; the next ask for those after them.
+const PAGE: u32 = 500;
+/// How long changes are gathered before they are told: when a thousand pods appear, that is not
+/// told a thousand times.
+const GATHERING: Duration = Duration::from_millis(10);
+/// The longest pause after the first failure.
+const PAUSE_FIRST: Duration = Duration::from_millis(200);
+/// The longest pause after any.
+const PAUSE_MAX: Duration = Duration::from_secs(15);
+/// After so long without a failure the next one is the first again.
+const CALM: Duration = Duration::from_secs(5);
+
+/// Watches the objects in a scope for as long as it is polled.
+pub(super) async fn run<T: Facts>(
+    access: Arc<Access>,
+    tally: Arc<Tally>,
+    scope: Scope,
+    view: Sender<View<T>>,
+) {
+    let mut watch = Watch::new(tally, view, scope);
+    loop {
+        let began = Instant::now();
+        let failure = match access.client().await {
+            Ok(client) => watch.follow(&Api::namespaced(client, &watch.scope.namespace)).await,
+            Err(failure) => failure,
+        };
+        if failure.reason == Reason::Unauthorized {
+            access.forget();
+        }
+        // Nobody has done anything wrong when a version is too old, unless that happens at once.
+        let in_time = failure.reason == Reason::Expired && began.elapsed() > CALM;
+        watch.failed(failure, began);
+        if !in_time {
+            sleep(pause(watch.in_vain, rand::random())).await;
+        }
+    }
+}
+
+struct Watch<T: Facts> {
+    tally: Arc<Tally>,
+    view: Sender<View<T>>,
+    scope: Scope,
+    standing: Standing,
+    /// What is there.
+    objects: BTreeMap<String, T>,
+    /// The version up to which that is known; nothing if it has to be listed.
+    version: Option<String>,
+    /// When what is there is to be told, if it is other than what was told.
+    tell_at: Option<Instant>,
+    /// Failures in a row.
+    in_vain: u32,
+    /// Whether the log has told that there is more than is looked at.
+    overfull: bool,
+}
+
+impl<T: Facts> Watch<T> {
+    fn new(tally: Arc<Tally>, view: Sender<View<T>>, scope: Scope) -> Self {
+        tally.moves(T::RESOURCE, None, Some(Standing::Waiting));
+        Self {
+            tally,
+            view,
+            scope,
+            standing: Standing::Waiting,
+            objects: BTreeMap::new(),
+            version: None,
+            tell_at: None,
+            in_vain: 0,
+            overfull: false,
+        }
+    }
+
+    /// Follows the objects until something fails.
+    async fn follow(&mut self, api: &Api<T::Object>) -> Failure {
+        loop {
+            let began = Instant::now();
+            if self.version.is_none()
+                && let Err(failure) = self.list(api).await
+            {
+                return failure;
+            }
+            if let Err(failure) = self.watch(api).await {
+                return failure;
+            }
+            // One that always ends at once is no watch.
+            if began.elapsed() < Duration::from_secs(1) {
+                let message = "the watch ended as soon as it began".to_owned();
+                return Failure { reason: Reason::Other, message };
+            }
+        }
+    }
+
+    /// Takes in everything that is there, page by page, and its version.
+    async fn list(&mut self, api: &Api<T::Object>) -> Result<(), Failure> {
+        let mut parameters = ListParams::default().limit(PAGE);
+        parameters.label_selector = self.labels();
+        parameters.field_selector = self.fields();
+        let mut objects = BTreeMap::new();
+        loop {
+            let page = in_time(api.list(&parameters)).await?;
+            for object in page.items {
+                self.put(&mut objects, object);
+            }
+            parameters.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if parameters.continue_token.is_none() {
+                self.version = page.metadata.resource_version;
+                break;
+            }
+        }
+        self.objects = objects;
+        self.changed();
+        self.tell();
+        Ok(())
+    }
+
+    /// Takes in what changes until the server ends it.
+    async fn watch(&mut self, api: &Api<T::Object>) -> Result<(), Failure> {
+        let parameters = WatchParams {
+            label_selector: self.labels(),
+            field_selector: self.fields(),
+            timeout: Some(SECONDS_MAX),
+            bookmarks: true,
+            send_initial_events: false,
+        };
+        let version = self.version.clone().unwrap_or_default();
+        let mut events = pin!(in_time(api.watch(&parameters, &version)).await?);
+        self.stands(Standing::Synced);
+        loop {
+            let event = tokio::select! {
+                event = timeout(SILENCE_MAX, events.next()) => event,
+                () = until(self.tell_at) => {
+                    self.tell();
+                    continue;
+                }
+            };
+            match event {
+                Ok(Some(Ok(event))) => self.take(event)?,
+                // What it has told is right, whatever comes next.
+                Ok(Some(Err(error))) => {
+                    self.tell();
+                    return Err((&error).into());
+                }
+                Ok(None) => {
+                    self.tell();
+                    return Ok(());
+                }
+                Err(_) => return Err(Failure::silence(SILENCE_MAX)),
+            }
+        }
+    }
+
+    /// Notes what an event says.
+    fn take(&mut self, event: WatchEvent<T::Object>) -> Result<(), Failure> {
+        let version = match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => {
+                let version = object.meta().resource_version.clone();
+                let mut objects = std::mem::take(&mut self.objects);
+                self.put(&mut objects, object);
+                self.objects = objects;
+                self.changed();
+                version
+            }
+            WatchEvent::Deleted(object) => {
+                if let Some(name) = &object.meta().name {
+                    self.objects.remove(name);
+                    self.changed();
+                }
+                object.meta().resource_version.clone()
+            }
+            WatchEvent::Bookmark(bookmark) => Some(bookmark.metadata.resource_version),
+            WatchEvent::Error(status) => {
+                self.tell();
+                let failure = Failure::from(&kube::Error::Api(status.boxed()));
+                return Err(failure);
+            }
+        };
+        // Without one it would go on from where it was, and tell the same again.
+        self.version = version.filter(|version| !version.is_empty()).or(self.version.take());
+        Ok(())
+    }
+
+    fn put(&mut self, objects: &mut BTreeMap<String, T>, object: T::Object) {
+        let Some(name) = object.meta().name.clone() else { return };
+        if objects.len() >= OBJECTS_MAX && !objects.contains_key(&name) {
+            if !std::mem::replace(&mut self.overfull, true) {
+                let (resource, scope) = (T::RESOURCE, &self.scope);
+                tracing::warn!(%resource, %scope, "more than {OBJECTS_MAX} are not looked at");
+            }
+            return;
+        }
+        objects.insert(name, T::of(object));
+    }
+
+    fn labels(&self) -> Option<String> {
+        (!self.scope.labels.is_empty()).then(|| self.scope.labels.clone())
+    }
+
+    fn fields(&self) -> Option<String> {
+        (!self.scope.name.is_empty()).then(|| format!("metadata.name={}", self.scope.name))
+    }
+
+    fn changed(&mut self) {
+        self.tell_at.get_or_insert_with(|| Instant::now() + GATHERING);
+    }
+
+    /// Shows what is there to all who look, if they have not seen it.
+    fn tell(&mut self) {
+        if self.tell_at.take().is_some() {
+            let objects = Some(Arc::new(self.objects.clone()));
+            self.view.send_modify(|view| view.objects = objects);
+        }
+    }
+
+    /// Counts a failure of what began then; tells of it unless it is the same as before.
+    fn failed(&mut self, failure: Failure, began: Instant) {
+        self.tally.failed(T::RESOURCE, failure.reason);
+        if failure.reason == Reason::Expired {
+            self.version = None;
+        }
+        self.in_vain = if began.elapsed() > CALM { 1 } else { self.in_vain.saturating_add(1) };
+        self.stands(Standing::Failing);
+        let (resource, scope) = (T::RESOURCE, &self.scope);
+        self.view.send_if_modified(|view| {
+            let known = view.failure.as_ref().map(|known| known.reason);
+            if known == Some(failure.reason) {
+                return false;
+            }
+            tracing::warn!(%resource, %scope, reason = failure.reason.name(), "{failure}");
+            view.failure = Some(failure);
+            true
+        });
+    }
+
+    fn stands(&mut self, standing: Standing) {
+        if self.standing == standing {
+            return;
+        }
+        self.tally.moves(T::RESOURCE, Some(self.standing), Some(standing));
+        if standing == Standing::Synced {
+            let (resource, scope) = (T::RESOURCE, &self.scope);
+            tracing::info!(%resource, %scope, objects = self.objects.len(), "watched");
+            self.view.send_if_modified(|view| view.failure.take().is_some());
+        }
+        self.standing = standing;
+    }
+}
+
+impl<T: Facts> Drop for Watch<T> {
+    fn drop(&mut self) {
+        self.tally.moves(T::RESOURCE, Some(self.standing), None);
+    }
+}
+
+/// An answer, if it begins in time.
+async fn in_time<A>(asking: impl Future<Output = kube::Result<A>>) -> Result<A, Failure> {
+    let answer = timeout(ANSWER_TIMEOUT, asking.map_err(|error| Failure::from(&error))).await;
+    answer.unwrap_or_else(|_| Err(Failure::silence(ANSWER_TIMEOUT)))
+}
+
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The pause after so many failures in a row, from half of what it may be to all of it, so that
+/// replicas that were cut off together do not come back together. `random` is from 0 to 1.
+fn pause(in_vain: u32, random: f64) -> Duration {
+    let doublings = in_vain.saturating_sub(1).min(16);
+    let longest = PAUSE_FIRST.saturating_mul(1 << doublings).min(PAUSE_MAX);
+    longest.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PAUSE_FIRST, PAUSE_MAX, pause};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_pause_grows_to_its_longest_and_is_never_none(
+            in_vain in 1..100_u32,
+            random in 0.0..1.0_f64,
+        ) {
+            let now = pause(in_vain, random);
+            prop_assert!(now >= PAUSE_FIRST / 2 && now <= PAUSE_MAX);
+            prop_assert!(pause(in_vain + 1, random) >= now);
+        }
+    }
+}
