@@ -2,6 +2,7 @@
 
 use crate::support::{App, Connection, Origin, config, eventually};
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -14,13 +15,11 @@ const OFF: &str = "metrics: { httpRequestDuration: false }\n";
 
 /// A configuration with this section, whose routes are named as their path and pool are.
 fn with(section: &str, pools: &[(&str, SocketAddr)]) -> String {
-    let routes: String = pools
-        .iter()
-        .map(|(pool, _)| {
-            let when = format!("matches: [{{ path: {{ prefix: /{pool} }} }}]");
-            format!("  - {{ name: {pool}, {when}, split: [{{ to: {pool} }}] }}\n")
-        })
-        .collect();
+    let mut routes = String::new();
+    for (pool, _) in pools {
+        let when = format!("matches: [{{ path: {{ prefix: /{pool} }} }}]");
+        let _ = writeln!(routes, "  - {{ name: {pool}, {when}, split: [{{ to: {pool} }}] }}");
+    }
     let pools: Vec<_> = pools.iter().map(|(pool, address)| (*pool, vec![*address])).collect();
     let pools: Vec<_> = pools.iter().map(|(pool, list)| (*pool, list.as_slice())).collect();
     format!("{section}{}", config(&pools, &routes))
