@@ -5,6 +5,7 @@ use super::series::{
     DurationSeries, NO_STATUS, Outcome, PoolSeries, PoolShard, REASONS, RouteSeries, live, shared,
 };
 use super::shard::{Codes, Counter, Counters, Durations, Shards, WorkerIndex};
+use super::statuses::StatusSeries;
 use parking_lot::Mutex;
 use prometheus::TextEncoder;
 use prometheus::proto::{self, MetricType};
@@ -15,9 +16,11 @@ use std::sync::{Arc, Weak};
 /// One metric: its name, kind, labels and help text.
 #[derive(Debug)]
 pub struct Description {
-    name: &'static str,
+    /// Its name, for a histogram without `_bucket`, `_sum` and `_count`.
+    pub name: &'static str,
     kind: MetricType,
-    labels: &'static [&'static str],
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
     help: &'static str,
 }
 
@@ -109,6 +112,8 @@ metrics! {
         "Lists and watches of the Kubernetes API that failed, by why.";
     BuildInfo GAUGE "serin_build_info" ["version"]
         "Always 1; says which build this is.";
+    HttpRequestDuration HISTOGRAM "http_request_duration_seconds" ["status"]
+        "The requests of serin_requests_total by status alone; if `metrics.httpRequestDuration`.";
     ProcessCpu COUNTER "process_cpu_seconds_total" []
         "User and system CPU time spent.";
     ProcessMemory GAUGE "process_resident_memory_bytes" []
@@ -157,6 +162,7 @@ pub struct Metrics {
     workers: usize,
     routes: Mutex<HashMap<Arc<str>, Weak<RouteSeries>>>,
     pools: Mutex<HashMap<Arc<str>, Weak<PoolSeries>>>,
+    statuses: Mutex<Weak<StatusSeries>>,
     sources: Mutex<Vec<Weak<dyn Source>>>,
     split_weights: Mutex<Vec<SplitWeight>>,
     /// Requests that failed, by the number of their cause; who names the causes registers a source.
@@ -182,6 +188,7 @@ impl Metrics {
             workers,
             routes: Mutex::default(),
             pools: Mutex::default(),
+            statuses: Mutex::default(),
             sources: Mutex::default(),
             split_weights: Mutex::default(),
             causes: Shards::new(workers),
@@ -206,6 +213,16 @@ impl Metrics {
     /// The series of a pool, the one in use if there is one.
     pub fn pool(&self, pool: &str) -> Arc<PoolSeries> {
         shared(&mut self.pools.lock(), pool.into(), || PoolSeries::new(pool, self.workers))
+    }
+
+    /// The series by status alone, the one in use if there is one.
+    pub fn statuses(&self) -> Arc<StatusSeries> {
+        let mut held = self.statuses.lock();
+        held.upgrade().unwrap_or_else(|| {
+            let series = Arc::new(StatusSeries::new(self.workers));
+            *held = Arc::downgrade(&series);
+            series
+        })
     }
 
     /// Adds a source that is asked at every scrape for as long as somebody else holds it.
@@ -239,6 +256,10 @@ impl Metrics {
         self.collect_routes(&mut sink);
         self.collect_pools(&mut sink);
         self.collect_config(&mut sink);
+        let statuses = self.statuses.lock().upgrade();
+        if let Some(statuses) = statuses {
+            statuses.collect(&mut sink);
+        }
         let sources: Vec<_> = {
             let mut sources = self.sources.lock();
             sources.retain(|source| source.strong_count() > 0);
@@ -422,7 +443,13 @@ impl Sink {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "Prometheus counts in floats")]
-    fn histogram(&mut self, metric: Metric, labels: &[&str], buckets: &[u64], nanoseconds: u64) {
+    pub(super) fn histogram(
+        &mut self,
+        metric: Metric,
+        labels: &[&str],
+        buckets: &[u64],
+        nanoseconds: u64,
+    ) {
         let mut histogram = proto::Histogram::default();
         let mut total = 0;
         let mut rows = Vec::with_capacity(buckets.len());

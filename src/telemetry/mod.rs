@@ -5,3 +5,4 @@ pub mod metrics;
 mod process;
 pub mod series;
 pub mod shard;
+pub mod statuses;

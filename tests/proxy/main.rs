@@ -21,6 +21,7 @@ mod duplex;
 mod events;
 mod explain;
 mod failures;
+mod flagger;
 mod framing;
 mod grpc;
 mod headers;
