@@ -5,7 +5,8 @@ use super::facts::{ConfigMapFacts, PodFacts, ServiceFacts, SliceFacts};
 use super::failure::Failure;
 use super::shared::{Scope, Shared, Watching};
 use super::tally::Tally;
-use crate::telemetry::metrics::{Sink, Source};
+use crate::telemetry::metrics::Source;
+use crate::telemetry::sink::Sink;
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! The histogram by status alone that tools beside Serin query by its name, for who asks for it.
 
-use super::metrics::{Metric, Sink};
+use super::metrics::Metric;
 use super::shard::{Durations, Shards, WorkerIndex};
+use super::sink::Sink;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;

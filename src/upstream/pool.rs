@@ -252,8 +252,8 @@ impl Pool {
         self.refresh();
     }
 
-    /// Notes which version of HTTP the endpoints speak, by who found them; counts where the settings
-    /// say nothing of it.
+    /// Notes which version of HTTP the endpoints speak, by who found them; it counts where the
+    /// settings say nothing of it.
     pub fn suggest(&self, protocol: Option<Protocol>) {
         let before = std::mem::replace(&mut *self.suggested.lock(), protocol);
         let members = self.members();
