@@ -12,6 +12,10 @@
 mod balance;
 mod bodies;
 mod bounds;
+#[cfg(feature = "kube")]
+mod cluster_support;
+#[cfg(feature = "kube")]
+mod cluster_writes;
 mod cohorts;
 mod connections;
 #[cfg(feature = "dns")]
