@@ -6,10 +6,10 @@ use futures_util::{Stream, StreamExt as _};
 use http::Request;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{Api, ListParams, VersionMatch, WatchEvent, WatchParams};
+use kube::api::{Api, ListParams, PostParams, VersionMatch, WatchEvent, WatchParams};
 use kube::core::Status;
 use kube::runtime::watcher::{self, Event, watcher};
-use kube::{Client, ResourceExt as _};
+use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 use std::pin::Pin;
 use std::time::Duration;
@@ -137,7 +137,7 @@ async fn the_pages_of_a_list_are_of_one_version() {
     let mut remaining = Vec::new();
     loop {
         let page = api.list(&options).await.unwrap();
-        pages.push(page.items.iter().map(|pod| pod.name_any()).collect());
+        pages.push(page.items.iter().map(ResourceExt::name_any).collect());
         assert_eq!(page.metadata.resource_version.as_ref(), Some(&version));
         remaining.push(page.metadata.remaining_item_count);
         let Some(next) = page.metadata.continue_ else { break };
@@ -168,7 +168,7 @@ async fn the_next_page_of_a_forgotten_version_is_gone_and_the_rest_can_still_be_
     assert_eq!((status.code, &*status.reason), (410, "Expired"));
     let next = status.metadata.unwrap().continue_.unwrap();
     let rest = api.list(&ListParams::default().continue_token(&next)).await.unwrap();
-    assert_eq!(rest.items.iter().map(|pod| pod.name_any()).collect::<Vec<_>>(), ["d"]);
+    assert_eq!(rest.items.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), ["d"]);
     let status = refused(api.list(&ListParams::default().continue_token("nonsense")).await);
     assert_eq!(status.code, 400);
 }
@@ -356,7 +356,7 @@ async fn bookmarks_come_to_those_who_want_them_when_told_periodically_and_at_the
     cluster.bookmark_every(Duration::from_millis(1));
     let mut watch = Watched::new(&client, &WatchParams::default(), &now).await;
     assert_eq!(watch.next().await, [&*mark, &*mark]);
-    cluster.bookmark_every(Duration::from_secs(60));
+    cluster.bookmark_every(Duration::from_mins(1));
     let brief = WatchParams::default().timeout(1);
     let mut watch = Watched::new(&client, &brief, &now).await;
     assert_eq!(watch.next().await, [&*mark]);
@@ -540,14 +540,14 @@ async fn a_forbidden_resource_is_refused_until_it_is_allowed() {
     let watching = api.watch(&WatchParams::default(), "0").await.map(|_| ());
     assert!(refused(watching).is_forbidden());
     let one: Pod = serde_json::from_value(pod("shop", "a").into()).unwrap();
-    api.create(&Default::default(), &one).await.unwrap();
+    api.create(&PostParams::default(), &one).await.unwrap();
     assert_eq!(watch.next().await, ["+a"]);
     cluster.allow("pods");
     assert_eq!(api.list(&ListParams::default()).await.unwrap().items.len(), 1);
     cluster.forbid_create("pods");
-    assert!(refused(api.create(&Default::default(), &one).await).is_forbidden());
+    assert!(refused(api.create(&PostParams::default(), &one).await).is_forbidden());
     cluster.allow("pods");
-    assert!(refused(api.create(&Default::default(), &one).await).is_already_exists());
+    assert!(refused(api.create(&PostParams::default(), &one).await).is_already_exists());
 }
 
 #[tokio::test]
@@ -634,6 +634,8 @@ async fn serves_kubectl() {
     cluster.put(config_map("shop", "rules").key("serin.yaml", "routes: []"));
     cluster.put(service("shop", "web").selector("app", "web").port("http", 80, "http"));
     cluster.put(endpoint_slice("shop", "web-a", "web").endpoint("127.0.0.1", true).port("http", 1));
+    // kubectl sends none without TLS.
+    cluster.accept_token("");
     println!("KUBECONFIG={}", cluster.kubeconfig_file().display());
     tokio::time::sleep(Duration::from_secs(seconds.parse().unwrap())).await;
 }

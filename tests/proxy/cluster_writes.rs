@@ -10,7 +10,7 @@ use k8s_openapi::api::events::v1::Event;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::api::{PartialObjectMetaExt as _, WatchParams};
 use kube::core::ObjectMeta;
-use kube::{Client, ResourceExt as _};
+use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
 
 fn rules(text: &str) -> ConfigMap {
@@ -136,12 +136,12 @@ async fn a_patch_is_merged_and_an_applied_object_may_be_new() {
     let cluster = Cluster::start().await;
     let client = cluster.client().await;
     let api: Api<ConfigMap> = Api::namespaced(client.clone(), "shop");
-    let patch = Patch::Merge(json!({ "data": { "b": "2" } }));
-    let status = refused(api.patch("rules", &PatchParams::default(), &patch).await);
+    let added = Patch::Merge(json!({ "data": { "b": "2" } }));
+    let status = refused(api.patch("rules", &PatchParams::default(), &added).await);
     assert!(status.is_not_found());
     let apply = PatchParams::apply("tests");
     let applied = api.patch("rules", &apply, &Patch::Apply(rules("a"))).await.unwrap();
-    let merged = api.patch("rules", &PatchParams::default(), &patch).await.unwrap();
+    let merged = api.patch("rules", &PatchParams::default(), &added).await.unwrap();
     assert_eq!(merged.uid(), applied.uid());
     assert_eq!(merged.data.unwrap().into_values().collect::<Vec<_>>(), ["2", "a"]);
     let gone = Patch::Strategic(json!({ "data": { "b": null } }));
@@ -192,7 +192,7 @@ async fn an_object_is_deleted_alone_or_with_all_that_are_selected() {
     let deleted = pods.delete_collection(&DeleteParams::default(), &web).await.unwrap();
     assert_eq!(deleted.left().unwrap().items.len(), 2);
     let left = pods.list(&ListParams::default()).await.unwrap();
-    assert_eq!(left.items.iter().map(|pod| pod.name_any()).collect::<Vec<_>>(), ["c"]);
+    assert_eq!(left.items.iter().map(ResourceExt::name_any).collect::<Vec<_>>(), ["c"]);
 }
 
 #[tokio::test]
@@ -385,7 +385,7 @@ async fn the_api_tells_what_it_serves() {
     let served = kube::Discovery::new(client.clone()).run().await.unwrap();
     let mut kinds: Vec<String> = served
         .groups()
-        .flat_map(|group| group.recommended_resources())
+        .flat_map(kube::discovery::ApiGroup::recommended_resources)
         .map(|(resource, _)| format!("{}/{}", resource.api_version, resource.plural))
         .collect();
     kinds.sort();
@@ -403,6 +403,7 @@ async fn the_api_tells_what_it_serves() {
         async |path: &str| client.request_text(Request::get(path).body(Vec::new()).unwrap()).await;
     assert_eq!(get("/readyz").await.unwrap(), "ok");
     assert!(get("/apis/events.k8s.io").await.unwrap().contains("\"APIGroup\""));
+    assert!(get("/api/v1/namespaces/shop").await.unwrap().contains("\"Namespace\""));
     assert_eq!(refused(get("/apis/apps/v1").await).code, 404);
     assert_eq!(refused(get("/openapi/v2").await).code, 404);
 }
