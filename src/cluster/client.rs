@@ -1,6 +1,8 @@
 //! How the API is reached: found out when it is first needed, and again when it refuses us.
 
 use super::failure::{Failure, Reason};
+use http::HeaderValue;
+use http::header::USER_AGENT;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 use kube::{Client, client::ClientBuilder};
 use parking_lot::Mutex;
@@ -50,6 +52,8 @@ impl Access {
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         // Pauses between tries are ours, and every failure is to be counted.
         config.default_retry = false;
+        let agent = HeaderValue::from_static(concat!("serin/", env!("CARGO_PKG_VERSION")));
+        config.headers.push((USER_AGENT, agent));
         let client = ClientBuilder::try_from(config).map_err(|error| unconfigured(&error))?.build();
         *self.client.lock() = Some(client.clone());
         Ok(client)

@@ -36,8 +36,8 @@ const GATHERING: Duration = Duration::from_millis(10);
 const PAUSE_FIRST: Duration = Duration::from_millis(200);
 /// The longest pause after any.
 const PAUSE_MAX: Duration = Duration::from_secs(15);
-/// After so long without a failure the next one is the first again.
-const CALM: Duration = Duration::from_secs(5);
+/// A watch that stood for so long has not begun in vain, whatever ends it.
+const CALM: Duration = Duration::from_secs(1);
 
 /// Watches the objects in a scope for as long as it is polled.
 pub(super) async fn run<T: Facts>(
@@ -48,7 +48,7 @@ pub(super) async fn run<T: Facts>(
 ) {
     let mut watch = Watch::new(tally, view, scope);
     loop {
-        let began = Instant::now();
+        watch.synced = None;
         let failure = match access.client().await {
             Ok(client) => watch.follow(&Api::namespaced(client, &watch.scope.namespace)).await,
             Err(failure) => failure,
@@ -57,9 +57,9 @@ pub(super) async fn run<T: Facts>(
             access.forget();
         }
         // Nobody has done anything wrong when a version is too old, unless that happens at once.
-        let in_time = failure.reason == Reason::Expired && began.elapsed() > CALM;
-        watch.failed(failure, began);
-        if !in_time {
+        let expected = failure.reason == Reason::Expired && watch.stood();
+        watch.failed(failure);
+        if !expected {
             sleep(pause(watch.in_vain, rand::random())).await;
         }
     }
@@ -76,6 +76,8 @@ struct Watch<T: Facts> {
     version: Option<String>,
     /// When what is there is to be told, if it is other than what was told.
     tell_at: Option<Instant>,
+    /// Since when it follows what changes, if it does.
+    synced: Option<Instant>,
     /// Failures in a row.
     in_vain: u32,
     /// Whether the log has told that there is more than is looked at.
@@ -93,6 +95,7 @@ impl<T: Facts> Watch<T> {
             objects: BTreeMap::new(),
             version: None,
             tell_at: None,
+            synced: None,
             in_vain: 0,
             overfull: false,
         }
@@ -101,7 +104,6 @@ impl<T: Facts> Watch<T> {
     /// Follows the objects until something fails.
     async fn follow(&mut self, api: &Api<T::Object>) -> Failure {
         loop {
-            let began = Instant::now();
             if self.version.is_none()
                 && let Err(failure) = self.list(api).await
             {
@@ -111,7 +113,7 @@ impl<T: Facts> Watch<T> {
                 return failure;
             }
             // One that always ends at once is no watch.
-            if began.elapsed() < Duration::from_secs(1) {
+            if !self.stood() {
                 let message = "the watch ended as soon as it began".to_owned();
                 return Failure { reason: Reason::Other, message };
             }
@@ -152,6 +154,7 @@ impl<T: Facts> Watch<T> {
         };
         let version = self.version.clone().unwrap_or_default();
         let mut events = pin!(in_time(api.watch(&parameters, &version)).await?);
+        self.synced = Some(Instant::now());
         self.stands(Standing::Synced);
         loop {
             let event = tokio::select! {
@@ -179,6 +182,9 @@ impl<T: Facts> Watch<T> {
 
     /// Notes what an event says.
     fn take(&mut self, event: WatchEvent<T::Object>) -> Result<(), Failure> {
+        if !matches!(event, WatchEvent::Error(_)) {
+            self.in_vain = 0;
+        }
         let version = match event {
             WatchEvent::Added(object) | WatchEvent::Modified(object) => {
                 let version = object.meta().resource_version.clone();
@@ -239,13 +245,18 @@ impl<T: Facts> Watch<T> {
         }
     }
 
-    /// Counts a failure of what began then; tells of it unless it is the same as before.
-    fn failed(&mut self, failure: Failure, began: Instant) {
+    /// Whether it followed what changes for a while.
+    fn stood(&self) -> bool {
+        self.synced.is_some_and(|since| since.elapsed() > CALM)
+    }
+
+    /// Counts a failure; tells of it unless it is the same as before.
+    fn failed(&mut self, failure: Failure) {
         self.tally.failed(T::RESOURCE, failure.reason);
         if failure.reason == Reason::Expired {
             self.version = None;
         }
-        self.in_vain = if began.elapsed() > CALM { 1 } else { self.in_vain.saturating_add(1) };
+        self.in_vain = if self.stood() { 1 } else { self.in_vain.saturating_add(1) };
         self.stands(Standing::Failing);
         let (resource, scope) = (T::RESOURCE, &self.scope);
         self.view.send_if_modified(|view| {

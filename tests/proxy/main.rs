@@ -37,6 +37,8 @@ mod http2_conformance;
 mod http2_floods;
 mod interop;
 mod keep_alive;
+#[cfg(feature = "kube")]
+mod kubernetes;
 mod limits;
 mod listeners;
 mod metrics;

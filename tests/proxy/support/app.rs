@@ -24,10 +24,25 @@ impl App {
         Self::start_at(folder, file.clone(), file).await
     }
 
+    /// The same as part of a cluster.
+    #[cfg(feature = "kube")]
+    pub(crate) async fn start_in(cluster: &super::cluster::Cluster, yaml: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("serin.yaml");
+        std::fs::write(&file, yaml).unwrap();
+        let kubeconfig = Some(cluster.kubeconfig_file());
+        let options = Options { workers: Some(2), kubeconfig, ..Options::new(&file) };
+        Self::start_with(folder, options, file).await
+    }
+
     /// Starts with a configuration that is there already.
     pub(crate) async fn start_at(folder: TempDir, config: PathBuf, file: PathBuf) -> Self {
-        let bound =
-            within(bind(Options { workers: Some(2), ..Options::new(config) })).await.unwrap();
+        let options = Options { workers: Some(2), ..Options::new(config) };
+        Self::start_with(folder, options, file).await
+    }
+
+    async fn start_with(folder: TempDir, options: Options, file: PathBuf) -> Self {
+        let bound = within(bind(options)).await.unwrap();
         let web = bound.addresses.iter().find(|(name, _)| **name == *"web");
         let address = web.or(bound.addresses.first()).unwrap().1;
         Self { address, _folder: folder, bound, file }

@@ -69,7 +69,7 @@ impl Origin {
     }
 
     /// One at each of these IP addresses, all on one port; they answer with their IP address.
-    #[cfg(feature = "dns")]
+    #[cfg(any(feature = "dns", feature = "kube"))]
     pub(crate) async fn siblings(addresses: &'static [&'static str]) -> Vec<Self> {
         let sockets = 'again: loop {
             let mut sockets: Vec<TcpListener> = Vec::new();
