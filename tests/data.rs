@@ -27,7 +27,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The folders below `config/` whose files are not Serin's own documents: tests/manifests reads them.
+/// The folders below `config/` whose files are not documents of Serin; tests/manifests reads them.
 const MANIFESTS: [&str; 3] = ["config/kustomize", "config/helm", "config/examples/kubernetes"];
 
 /// The YAML files of a folder and of those inside, sorted.

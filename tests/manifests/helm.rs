@@ -203,8 +203,7 @@ fn parent(folder: &Path) {
         ),
     );
     let values = fs::read_to_string(values("sidecar")).unwrap();
-    let values = values.lines().map(|line| format!("  {line}\n")).collect::<String>();
-    write("values.yaml", &format!("serin:\n{values}"));
+    write("values.yaml", &format!("serin:\n  {}", values.trim_end().replace('\n', "\n  ")));
     write(
         "templates/shop.yaml",
         "apiVersion: apps/v1

@@ -1,4 +1,4 @@
-//! What deploys Serin on Kubernetes: every object, every template and every document inside of them.
+//! What deploys Serin on Kubernetes: every object, every template and every document in them.
 
 #![cfg(feature = "kube")]
 #![allow(
@@ -33,7 +33,9 @@ fn root() -> &'static Path {
 /// The files of a folder and of those inside, sorted; links are followed.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap_or_else(|error| panic!("{folder:?}: {error}")) {
+    for entry in
+        fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+    {
         let path = entry.unwrap().path();
         if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
     }
@@ -50,8 +52,8 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The program that a variable names, or the one of this name, if it runs; says so past the capturing
-/// of tests' output if it does not.
+/// The program that a variable names, or the one of this name, if it runs; says so past the
+/// capturing of tests' output if it does not.
 fn program(variable: &str, name: &str, version: &[&str], what: &str) -> Option<String> {
     use std::io::Write;
     let program = std::env::var(variable).unwrap_or_else(|_| name.to_owned());
@@ -61,7 +63,8 @@ fn program(variable: &str, name: &str, version: &[&str], what: &str) -> Option<S
     }
     let _ = writeln!(
         std::io::stderr(),
-        "\nSKIPPED: {what}, because `{program} {}` fails: install {name}, or name it in {variable}\n",
+        "\nSKIPPED: {what}, because `{program} {}` fails: install {name}, or name it in \
+         {variable}\n",
         version.join(" ")
     );
     None
@@ -74,13 +77,19 @@ fn printed(output: &Output) -> String {
     text(&output.stdout)
 }
 
-/// Everything that has to hold of objects that are applied together.
+/// What does not hold of objects that are applied together, and should.
+fn wrong(objects: &Objects) -> Vec<String> {
+    let mut wrong = Vec::new();
+    pods::check(objects, &mut wrong);
+    rights::check(objects, &mut wrong);
+    rules::check(objects, &mut wrong);
+    wrong
+}
+
+/// Objects of which everything holds.
 fn right(name: &str, text: &str) -> Objects {
     let objects = Objects::parse(name, text);
-    let mut wrong = Vec::new();
-    pods::check(&objects, &mut wrong);
-    rights::check(&objects, &mut wrong);
-    rules::check(&objects, &mut wrong);
+    let wrong = wrong(&objects);
     assert!(wrong.is_empty(), "{name}:\n  {}", wrong.join("\n  "));
     objects
 }

@@ -246,7 +246,8 @@ fn a_misspelt_field_is_found() {
     let read = |text: &str| Object::read(&serde_saphyr::from_str(text).unwrap()).map(|_| ());
     let pod = |field: &str| {
         read(&format!(
-            "{{ apiVersion: apps/v1, kind: Deployment, metadata: {{ name: a }}, spec: {{ selector: {{}}, \
+            "{{ apiVersion: apps/v1, kind: Deployment, metadata: {{ name: a }}, \
+             spec: {{ selector: {{}}, \
              template: {{ spec: {{ containers: [{{ name: a, {field} }}] }} }} }} }}"
         ))
     };

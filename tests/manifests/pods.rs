@@ -1,4 +1,4 @@
-//! What has to hold of pods, and of what is about them: safety, probes, ports, selectors, their end.
+//! What has to hold of pods, and of what is about them: safety, probes, ports, selectors, the end.
 
 use super::IMAGE;
 use super::objects::{Labels, Named, Objects, Pods, ServiceMonitor, fits, includes};
@@ -6,7 +6,8 @@ use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Container, HTTPGetAction, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde::Serialize;
+use serde_json::{Value, json};
 
 /// Says what is wrong with the pods and what selects them.
 pub(crate) fn check(objects: &Objects, wrong: &mut Vec<String>) {
@@ -83,12 +84,13 @@ fn probes(container: &Container) -> Vec<(&'static str, &HTTPGetAction)> {
         .collect()
 }
 
-/// The number of a port of a container.
-fn port_of(container: &Container, wanted: &IntOrString) -> Option<i32> {
+/// The number of a port of a container, which is wanted by its number or its name.
+fn port_of(container: &Container, wanted: &impl Serialize) -> Option<i32> {
+    let wanted = json!(wanted);
     let mut ports = container.ports.iter().flatten();
-    let port = ports.find(|port| match wanted {
-        IntOrString::Int(number) => port.container_port == *number,
-        IntOrString::String(name) => port.name.as_ref() == Some(name),
+    let port = ports.find(|port| match &wanted {
+        Value::String(name) => port.name.as_ref() == Some(name),
+        number => *number == port.container_port,
     })?;
     Some(port.container_port)
 }
@@ -139,7 +141,10 @@ fn serin_settings(pods: &Pods, serin: &Container, wrong: &mut Vec<String>) {
     if !is_sidecar {
         let rolling = pods.deployment.spec.as_ref().and_then(|spec| spec.strategy.clone());
         let rolling = rolling.and_then(|strategy| strategy.rolling_update).unwrap_or_default();
-        say(rolling.max_unavailable == Some(IntOrString::Int(0)), "a rollout takes replicas away");
+        say(
+            rolling.max_unavailable.is_some_and(|most| json!(most) == 0),
+            "a rollout takes replicas away",
+        );
     }
 }
 
@@ -164,14 +169,14 @@ fn services(objects: &Objects, wrong: &mut Vec<String>) {
             wrong.push(format!("{name}: it has no pods"));
         }
         for port in spec.ports.iter().flatten() {
-            let target = port.target_port.clone().unwrap_or(IntOrString::Int(port.port));
+            let target = port.target_port.as_ref().map_or(json!(port.port), |target| json!(target));
             for pods in &behind {
                 let found = pods.containers().any(|one| port_of(one, &target).is_some());
                 if !found {
-                    wrong.push(format!("{name}: its pods have no port {target:?}"));
+                    wrong.push(format!("{name}: its pods have no port {target}"));
                 }
                 if pods.serin().and_then(|serin| port_of(serin, &target)).is_none() {
-                    wrong.push(format!("{name}: its port {target:?} does not lead to Serin"));
+                    wrong.push(format!("{name}: its port {target} does not lead to Serin"));
                 }
             }
         }
@@ -203,7 +208,7 @@ fn selectors(objects: &Objects, wrong: &mut Vec<String>) {
             .of::<Service>()
             .filter(|service| fits(&monitor.spec.selector, &service.labels()))
             .collect();
-        let ports = services.iter().flat_map(|service| service.spec.as_ref()?.ports.as_ref());
+        let ports = services.iter().filter_map(|service| service.spec.as_ref()?.ports.as_ref());
         let names: Vec<_> = ports.flatten().map(|port| port.name.as_deref()).collect();
         for port in &monitor.spec.endpoints {
             if names != [Some(&*port.port)] {

@@ -74,8 +74,8 @@ impl Rules {
         Self { files: self.files.iter().map(|(name, text)| (name.clone(), put(text))).collect() }
     }
 
-    // TO BE DELETED as soon as `kubernetes` of a pool is no longer refused: `compile` then takes the
-    // rules as they are written.
+    // TO BE DELETED as soon as `kubernetes` of a pool is no longer refused: `compile` then takes
+    // the rules as they are written.
     fn until_kubernetes_is_read(&self) -> Self {
         self.with_endpoints()
     }
@@ -94,8 +94,8 @@ fn compiled(rules: &Rules) -> Result<Compiled, Vec<Diagnostic>> {
     Ok(compiled)
 }
 
-/// How long pods that go may be told to wait and drain, in seconds: the longest sleep, and the drain
-/// of the rules, or the default one.
+/// How long pods that go may be told to wait and drain, in seconds: the longest sleep, and the
+/// drain of the rules, or the default one.
 fn end(pods: &Pods, compiled: Option<&Compiled>) -> i64 {
     let sleep = pods.containers().map(sleep).max().unwrap_or(0);
     let drain = compiled.map(|compiled| compiled.config.drain.clone()).unwrap_or_default();

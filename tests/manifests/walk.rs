@@ -41,7 +41,9 @@ fn counted(name: &str, app: Option<&str>) -> String {
         };
         *counts.entry(version).or_insert(0) += 1;
     }
-    counts.iter().map(|(version, count)| format!("{count:7} {version}\n")).collect()
+    let lines: Vec<_> =
+        counts.iter().map(|(version, count)| format!("{count:7} {version}\n")).collect();
+    lines.concat()
 }
 
 #[test]
