@@ -27,6 +27,9 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// The folders below `config/` whose files are not documents of Serin; tests/manifests reads them.
+const MANIFESTS: [&str; 3] = ["config/kustomize", "config/helm", "config/examples/kubernetes"];
+
 /// The YAML files of a folder and of those inside, sorted.
 fn documents(folder: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -35,7 +38,8 @@ fn documents(folder: &str) -> Vec<PathBuf> {
         for entry in fs::read_dir(&folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                folders.push(path);
+                let is_other = MANIFESTS.iter().any(|known| path == root().join(known));
+                folders.extend((!is_other).then_some(path));
             } else if path.extension().is_some_and(|extension| extension == "yaml") {
                 found.push(path);
             }
