@@ -59,7 +59,7 @@ impl Rules {
 
     /// Compiles them as they are.
     pub(crate) fn compile(&self) -> Result<Compiled, Vec<Diagnostic>> {
-        compiled(&self.until_kubernetes_is_read())
+        compiled(self)
     }
 
     /// Compiles them with an endpoint in each pool that is looked up in the cluster, to ask what is
@@ -72,12 +72,6 @@ impl Rules {
         let looked_up = regex::Regex::new(r"kubernetes: \{[^}]*\}").unwrap();
         let put = |text: &str| looked_up.replace_all(text, "endpoints: [127.0.0.1:9]").into_owned();
         Self { files: self.files.iter().map(|(name, text)| (name.clone(), put(text))).collect() }
-    }
-
-    // TO BE DELETED as soon as `kubernetes` of a pool is no longer refused: `compile` then takes
-    // the rules as they are written.
-    fn until_kubernetes_is_read(&self) -> Self {
-        self.with_endpoints()
     }
 }
 
