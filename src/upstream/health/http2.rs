@@ -40,11 +40,12 @@ pub(super) async fn ask(
     let mut builder = Builder::new();
     builder.enable_push(false).max_header_list_size(HEAD_BYTES_MAX);
     let (sender, connection) = builder.handshake(stream).await.map_err(broken)?;
-    let (exchange, mut connection) =
-        (pin!(exchange(sender, request, body, body_max)), pin!(connection));
+    let exchange = pin!(exchange(sender, request, body, body_max));
+    let mut connection = Box::pin(connection);
     match select(exchange, connection.as_mut()).await {
         Either::Left((answer, _)) => {
-            let _ = tokio::time::timeout(LEAVE, connection).await;
+            // No part of the time that the answer may take.
+            tokio::spawn(tokio::time::timeout(LEAVE, connection));
             answer
         }
         // It is over, but what came before may be an answer.

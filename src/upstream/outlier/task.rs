@@ -61,8 +61,7 @@ async fn run(pool: Arc<Pool>, config: OutlierConfig, turn: u64) {
         let judged = pool.change(|change| {
             // Another task has taken over.
             let current = pool.turns.outlier.load(Relaxed) == turn;
-            let totals = (ticked && config.success_rate.is_some()).then_some(&mut totals);
-            current.then(|| look(&pool, change, &config, now, totals))
+            current.then(|| look(&pool, change, &config, now, ticked, &mut totals))
         });
         let Some(cases) = judged else { return };
         let wake = wake(&cases, &config, tick);
@@ -81,16 +80,19 @@ async fn until(time: Option<Instant>) {
     }
 }
 
-/// Judges the endpoints once, and does what the judgement says.
+/// Judges the endpoints once, and does what the judgement says; `ticked` says whether an interval is
+/// over.
 fn look(
     pool: &Pool,
     change: &mut Change<'_>,
     config: &OutlierConfig,
     now: Instant,
-    totals: Option<&mut Totals>,
+    ticked: bool,
+    totals: &mut Totals,
 ) -> Vec<Case> {
     let endpoints = Arc::clone(&change.endpoints);
-    let counted = totals.map(|totals| count(&endpoints, totals)).unwrap_or_default();
+    let compares = ticked && config.success_rate.is_some();
+    let counted = if compares { count(&endpoints, totals) } else { HashMap::new() };
     let staying: Vec<&Arc<Endpoint>> =
         endpoints.iter().filter(|endpoint| !endpoint.is_marked(Mark::Draining)).collect();
     let case = |endpoint: &&Arc<Endpoint>| Case {
@@ -106,6 +108,10 @@ fn look(
     }
     for (place, sentence) in sentences {
         if let Some(endpoint) = staying.get(place) {
+            // What it did before is judged.
+            if sentence == Sentence::Admit && config.success_rate.is_some() {
+                totals.insert(endpoint.address, endpoint.attempts());
+            }
             execute(pool, change, endpoint, sentence);
         }
     }

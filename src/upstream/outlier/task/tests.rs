@@ -1,12 +1,12 @@
 //! The judge at work beside workers: alarms of many threads, settings that change, one trial.
 
-use super::{apply, look};
+use super::{Totals, apply, look};
 use crate::base::clock;
 use crate::base::units;
 use crate::telemetry::series::{Outcome, PoolSeries};
 use crate::telemetry::shard::WorkerIndex;
 use crate::upstream::endpoint::{Endpoint, EndpointState, Mark};
-use crate::upstream::outlier::{OutlierConfig, Trial, note};
+use crate::upstream::outlier::{OutlierConfig, SuccessRateConfig, Trial, note};
 use crate::upstream::pool::Pool;
 use crate::upstream::settings::PoolSettings;
 use std::net::SocketAddr;
@@ -83,7 +83,7 @@ async fn however_many_fail_at_once_no_more_are_out_than_may_be() {
     // Whatever is looked at again, and by whom, it stays at that.
     for _ in 0..10 {
         pool.endpoints().iter().for_each(|endpoint| fail(&pool, endpoint, 5));
-        pool.change(|change| look(&pool, change, &config, clock::now(), None));
+        pool.change(|change| look(&pool, change, &config, clock::now(), false, &mut Totals::new()));
         assert_eq!(ejected(&pool), 4);
     }
     let counted = pool.series.events.ejections.each_ref().map(|count| count.load(Relaxed));
@@ -155,5 +155,38 @@ async fn other_settings_go_on_with_what_is_and_none_end_it() {
     assert!(apply(task, &pool, none).is_none());
     assert!(endpoints[1].is_usable() && !endpoints[0].is_marked(Mark::Ejected));
     fail(&pool, &endpoints[1], 100);
+    assert_eq!(ejected(&pool), 0);
+}
+
+#[test]
+fn what_an_endpoint_failed_before_it_was_back_is_not_judged_again() {
+    let rate = SuccessRateConfig { min_endpoints: 3, min_requests: 5, stdev_factor: 500 };
+    let config = OutlierConfig { success_rate: Some(rate), ..config(50) };
+    let pool = pool(3, &config);
+    let now = clock::now();
+    let mut totals = Totals::new();
+    let mut look = |now, ticked| {
+        pool.change(|change| look(&pool, change, &config, now, ticked, &mut totals));
+    };
+    look(now, true);
+    let endpoints = pool.endpoints();
+    for endpoint in &endpoints[1..] {
+        for _ in 0..10 {
+            note(&pool, endpoint, WorkerIndex(0), Outcome::Success, None);
+        }
+    }
+    fail(&pool, &endpoints[0], 10);
+    look(now, false);
+    assert_eq!(ejected(&pool), 1);
+    let over = now + Duration::from_secs(1);
+    look(over, false);
+    let trial = Trial::take(&pool, &endpoints[0]).unwrap();
+    note(&pool, &endpoints[0], WorkerIndex(0), Outcome::Success, Some(&trial));
+    look(over, false);
+    assert_eq!(ejected(&pool), 0);
+    for _ in 0..10 {
+        note(&pool, &endpoints[0], WorkerIndex(0), Outcome::Success, None);
+    }
+    look(over, true);
     assert_eq!(ejected(&pool), 0);
 }
