@@ -12,6 +12,8 @@
 mod balance;
 mod bodies;
 mod bounds;
+#[cfg(feature = "kube")]
+mod cluster_support;
 mod cohorts;
 mod connections;
 #[cfg(feature = "dns")]

@@ -2,6 +2,8 @@
 
 mod app;
 mod authority;
+#[cfg(feature = "kube")]
+pub(crate) mod cluster;
 #[cfg(feature = "dns")]
 mod dns;
 pub(crate) mod frames;
@@ -13,6 +15,8 @@ mod wire;
 
 pub(crate) use app::App;
 pub(crate) use authority::{Authority, Pair};
+#[cfg(feature = "kube")]
+pub(crate) use cluster::Cluster;
 #[cfg(feature = "dns")]
 pub(crate) use dns::{Kind, NameServer, Says};
 pub(crate) use frames::{Raw, RawEndpoint};
