@@ -106,7 +106,7 @@ metrics! {
         "Watches of the Kubernetes API: waiting for their first answer, synced, or failing and \
          showing what was seen last.";
     KubernetesFailures COUNTER "serin_kubernetes_failures_total" ["resource" "reason"]
-        "Lists and watches of the Kubernetes API that failed, by why.";
+        "Lists, watches and Events of the Kubernetes API that failed, by why.";
     BuildInfo GAUGE "serin_build_info" ["version"]
         "Always 1; says which build this is.";
     ProcessCpu COUNTER "process_cpu_seconds_total" []

@@ -15,6 +15,8 @@ mod bounds;
 #[cfg(feature = "kube")]
 mod cluster_support;
 mod cohorts;
+#[cfg(feature = "kube")]
+mod configmap;
 mod connections;
 #[cfg(feature = "dns")]
 mod dns;

@@ -84,6 +84,11 @@ impl FileSource {
         if failures.is_empty() { Ok(files) } else { Err(failures) }
     }
 
+    /// The files that are to be read, as far as they can be seen.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        if self.path.is_dir() { self.names().unwrap_or_default() } else { vec![self.path.clone()] }
+    }
+
     /// The files to read, sorted; one more than allowed shows that there are too many.
     fn names(&self) -> io::Result<Vec<PathBuf>> {
         let mut names = Vec::new();
