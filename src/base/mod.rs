@@ -11,4 +11,3 @@ pub mod io;
 pub mod problem;
 pub mod status;
 pub mod units;
-pub mod unsupported;

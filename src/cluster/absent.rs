@@ -1,6 +1,7 @@
 //! What stands in for the cluster in a build that knows no Kubernetes.
 
-use crate::telemetry::metrics::{Sink, Source};
+use crate::telemetry::metrics::Source;
+use crate::telemetry::sink::Sink;
 use std::path::PathBuf;
 
 /// No cluster.

@@ -1,7 +1,8 @@
 //! What is counted of the watches, for the metrics.
 
 use super::failure::Reason;
-use crate::telemetry::metrics::{Metric, Sink, Source};
+use crate::telemetry::metrics::{Metric, Source};
+use crate::telemetry::sink::Sink;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 

@@ -81,6 +81,7 @@ fn snapshot(
         pools: config.pools.iter().map(|pool| registry.pool(&pool.name)).collect(),
         balances: config.pools.iter().map(|pool| pool.balance.compile(problems)).collect(),
         ambiguity: (&config.ambiguity).into(),
+        statuses: config.metrics.http_request_duration.then(|| metrics.statuses()),
         ..empty(metrics)
     }
 }
@@ -95,6 +96,7 @@ pub fn empty(metrics: &Metrics) -> Snapshot {
         balances: Vec::new(),
         ambiguity: Ambiguity::default(),
         unmatched: Counts::resolve(metrics, "", &Split::default(), &PoolNames::default()),
+        statuses: None,
     }
 }
 

@@ -12,6 +12,7 @@ use crate::proxy::retry::RetryConfig;
 use crate::proxy::timeouts::TimeoutsConfig;
 use crate::proxy::upgrade::ProtocolName;
 use crate::split::{ArmConfig, CohortConfig, OverrideConfig};
+use crate::telemetry::statuses::MetricsConfig;
 use crate::upstream::settings::PoolConfig;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -28,6 +29,9 @@ pub struct Config {
     /// The address of health, metrics, the API and the dashboard.
     #[schemars(default)]
     pub admin: AdminConfig,
+    /// What `/metrics` shows beside Serin's own names.
+    #[schemars(default)]
+    pub metrics: MetricsConfig,
     /// What is done with requests that services read differently.
     #[schemars(default)]
     pub ambiguity: AmbiguityConfig,
@@ -139,8 +143,8 @@ pub struct RouteConfig {
 }
 
 /// The keys of the root document.
-const SECTIONS: [&str; 7] =
-    ["listeners", "admin", "ambiguity", "drain", "segments", "pools", "routes"];
+const SECTIONS: [&str; 8] =
+    ["listeners", "admin", "metrics", "ambiguity", "drain", "segments", "pools", "routes"];
 
 impl Config {
     /// Reads the document; what is wrong is left out and noted.
@@ -161,6 +165,7 @@ impl Config {
                     config.routes = list(document, value, &mut left_out.routes, problems);
                 }
                 "admin" => config.admin = one(document, value, problems),
+                "metrics" => config.metrics = one(document, value, problems),
                 "ambiguity" => config.ambiguity = one(document, value, problems),
                 "drain" => config.drain = one(document, value, problems),
                 unknown => {

@@ -21,8 +21,9 @@ pub mod worker;
 
 use crate::base::problem::Spanned;
 use crate::predicate::Cidrs;
-use crate::telemetry::metrics::{Metric, Sink, Source};
+use crate::telemetry::metrics::{Metric, Source};
 use crate::telemetry::shard::{Counter, Gauge, Shards};
+use crate::telemetry::sink::Sink;
 use crate::tls::{Server, ServerTlsConfig};
 use admission::Census;
 use limits::{Limits, ListenerLimitsConfig, ListenerTimeoutsConfig};

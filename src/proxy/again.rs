@@ -172,10 +172,15 @@ impl<'a> Delivery<'a> {
             if !unseen || !pool.has_untried(&tried) {
                 self.pause(retry).await?;
             }
-            let tried_here = if pool.has_untried(&tried) { &tried } else { &unreached };
             let (random, hash) = (self.proxy.random(), way.hash);
-            let ask = Ask { balance, random, hash, tried: tried_here };
-            let Some(place) = pool.take(&ask) else { break };
+            let ask = |tried| Ask { balance, random, hash, tried };
+            let place = if pool.has_untried(&tried) {
+                pool.take(&ask(&tried))
+            } else {
+                let ejected = pool.take_ejected(random, &tried);
+                ejected.or_else(|| pool.take(&ask(&unreached)))
+            };
+            let Some(place) = place else { break };
             let judge = self.judge(chosen, retry);
             match self.attempt(&place, judge.as_deref(), true).await {
                 Ok(answer) => return Ok((answer, place)),

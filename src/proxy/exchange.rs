@@ -8,9 +8,10 @@ use super::worker::Proxy;
 use crate::base::body::{BodyError, Owned, Owner, Progress};
 use crate::base::bounds::Exceeded;
 use crate::base::clock;
-use crate::telemetry::metrics::{CAUSES_MAX, Metric, Metrics, Sink, Source};
+use crate::telemetry::metrics::{CAUSES_MAX, Metric, Metrics, Source};
 use crate::telemetry::series::{NO_STATUS, RouteShard};
 use crate::telemetry::shard::Counter;
+use crate::telemetry::sink::Sink;
 use crate::upstream::local::Place;
 use crate::upstream::receiving::Receiving;
 use http::{HeaderMap, StatusCode};
@@ -107,16 +108,20 @@ impl Drop for Exchange {
             self.failed(Error::ClientLeft);
         }
         let choice = self.decision.choice;
-        let counts = self.local.snapshot.counts(self.decision.route);
+        let (snapshot, worker) = (&self.local.snapshot, self.proxy.worker);
+        let counts = snapshot.counts(self.decision.route);
         if let Some(series) = counts.choice(choice.arm, choice.pool) {
-            series.shards.of(self.proxy.worker).codes.increment(self.code);
+            series.shards.of(worker).codes.increment(self.code);
         }
+        let duration = clock::now().saturating_duration_since(self.started);
         if let Some(series) = counts.duration(choice.pool) {
-            let duration = clock::now().saturating_duration_since(self.started);
-            series.shards.of(self.proxy.worker).observe(duration);
+            series.shards.of(worker).observe(duration);
             if self.call {
-                series.grpc.of(self.proxy.worker).increment(self.grpc_status);
+                series.grpc.of(worker).increment(self.grpc_status);
             }
+        }
+        if let Some(statuses) = &snapshot.statuses {
+            statuses.observe(worker, self.code, duration);
         }
         self.route_shard().in_flight.add(-1);
         if let Some(cause) = self.cause

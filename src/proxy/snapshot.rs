@@ -10,6 +10,7 @@ use crate::route::Table;
 use crate::split::{PoolIndex, PoolNames, Split};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::series::{ChoiceSeries, DurationSeries, RouteSeries};
+use crate::telemetry::statuses::StatusSeries;
 use crate::upstream::balance::Balance;
 use crate::upstream::local::{LocalPool, LocalPools};
 use crate::upstream::pool::Pool;
@@ -33,6 +34,8 @@ pub struct Snapshot {
     pub ambiguity: Ambiguity,
     /// What is counted for requests that no route takes.
     pub unmatched: Counts,
+    /// What is counted by status alone, if that is asked for.
+    pub statuses: Option<Arc<StatusSeries>>,
 }
 
 /// A compiled route.

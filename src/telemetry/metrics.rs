@@ -5,9 +5,11 @@ use super::series::{
     DurationSeries, NO_STATUS, Outcome, PoolSeries, PoolShard, REASONS, RouteSeries, live, shared,
 };
 use super::shard::{Codes, Counter, Counters, Durations, Shards, WorkerIndex};
+use super::sink::Sink;
+use super::statuses::StatusSeries;
 use parking_lot::Mutex;
 use prometheus::TextEncoder;
-use prometheus::proto::{self, MetricType};
+use prometheus::proto::MetricType;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
@@ -15,10 +17,12 @@ use std::sync::{Arc, Weak};
 /// One metric: its name, kind, labels and help text.
 #[derive(Debug)]
 pub struct Description {
-    name: &'static str,
-    kind: MetricType,
-    labels: &'static [&'static str],
-    help: &'static str,
+    /// Its name, for a histogram without `_bucket`, `_sum` and `_count`.
+    pub name: &'static str,
+    pub(super) kind: MetricType,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    pub(super) help: &'static str,
 }
 
 /// Declares the table and a number for each of its rows.
@@ -103,12 +107,13 @@ metrics! {
     ConfigLastSuccess GAUGE "serin_config_last_reload_success_timestamp_seconds" []
         "When a configuration was last accepted, in seconds since the Unix epoch.";
     KubernetesWatches GAUGE "serin_kubernetes_watches" ["resource" "state"]
-        "Watches of the Kubernetes API: waiting for their first answer, synced, or failing and \
-         showing what was seen last.";
+        "Watches of the Kubernetes API by how they stand; one that fails shows what it saw last.";
     KubernetesFailures COUNTER "serin_kubernetes_failures_total" ["resource" "reason"]
         "Lists, watches and Events of the Kubernetes API that failed, by why.";
     BuildInfo GAUGE "serin_build_info" ["version"]
         "Always 1; says which build this is.";
+    HttpRequestDuration HISTOGRAM "http_request_duration_seconds" ["status"]
+        "The requests of serin_requests_total by status alone; if `metrics.httpRequestDuration`.";
     ProcessCpu COUNTER "process_cpu_seconds_total" []
         "User and system CPU time spent.";
     ProcessMemory GAUGE "process_resident_memory_bytes" []
@@ -117,12 +122,6 @@ metrics! {
         "Open file descriptors.";
     ProcessStart GAUGE "process_start_time_seconds" []
         "When the process started, in seconds since the Unix epoch.";
-}
-
-/// Where values are put while a scrape goes through its sources.
-#[derive(Debug)]
-pub struct Sink {
-    families: Vec<Vec<proto::Metric>>,
 }
 
 /// Something that knows values which no shard holds, such as the state of endpoints.
@@ -157,6 +156,7 @@ pub struct Metrics {
     workers: usize,
     routes: Mutex<HashMap<Arc<str>, Weak<RouteSeries>>>,
     pools: Mutex<HashMap<Arc<str>, Weak<PoolSeries>>>,
+    statuses: Mutex<Weak<StatusSeries>>,
     sources: Mutex<Vec<Weak<dyn Source>>>,
     split_weights: Mutex<Vec<SplitWeight>>,
     /// Requests that failed, by the number of their cause; who names the causes registers a source.
@@ -182,6 +182,7 @@ impl Metrics {
             workers,
             routes: Mutex::default(),
             pools: Mutex::default(),
+            statuses: Mutex::default(),
             sources: Mutex::default(),
             split_weights: Mutex::default(),
             causes: Shards::new(workers),
@@ -206,6 +207,16 @@ impl Metrics {
     /// The series of a pool, the one in use if there is one.
     pub fn pool(&self, pool: &str) -> Arc<PoolSeries> {
         shared(&mut self.pools.lock(), pool.into(), || PoolSeries::new(pool, self.workers))
+    }
+
+    /// The series by status alone, the one in use if there is one.
+    pub fn statuses(&self) -> Arc<StatusSeries> {
+        let mut held = self.statuses.lock();
+        held.upgrade().unwrap_or_else(|| {
+            let series = Arc::new(StatusSeries::new(self.workers));
+            *held = Arc::downgrade(&series);
+            series
+        })
     }
 
     /// Adds a source that is asked at every scrape for as long as somebody else holds it.
@@ -239,6 +250,10 @@ impl Metrics {
         self.collect_routes(&mut sink);
         self.collect_pools(&mut sink);
         self.collect_config(&mut sink);
+        let statuses = self.statuses.lock().upgrade();
+        if let Some(statuses) = statuses {
+            statuses.collect(&mut sink);
+        }
         let sources: Vec<_> = {
             let mut sources = self.sources.lock();
             sources.retain(|source| source.strong_count() > 0);
@@ -383,94 +398,6 @@ fn collect_choice(sink: &mut Sink, route: &str, choice: &super::series::ChoiceSe
     }
     for (reason, count) in REASONS.iter().zip(reasons).filter(|(_, count)| *count > 0) {
         sink.count(Metric::Decisions, &[route, &choice.arm, &choice.pool, reason], count);
-    }
-}
-
-impl Sink {
-    fn new() -> Self {
-        Self { families: TABLE.iter().map(|_| Vec::new()).collect() }
-    }
-
-    /// A counter's value.
-    #[expect(clippy::cast_precision_loss, reason = "Prometheus counts in floats")]
-    pub fn count(&mut self, metric: Metric, labels: &[&str], value: u64) {
-        let mut counter = proto::Counter::default();
-        counter.set_value(value as f64);
-        self.push(metric, labels, |row| row.set_counter(counter));
-    }
-
-    /// A gauge's whole value.
-    #[expect(clippy::cast_precision_loss, reason = "Prometheus counts in floats")]
-    pub fn integer(&mut self, metric: Metric, labels: &[&str], value: i64) {
-        self.number(metric, labels, value as f64);
-    }
-
-    /// A gauge's or counter's fractional value.
-    pub fn number(&mut self, metric: Metric, labels: &[&str], value: f64) {
-        let counts = TABLE.get(metric as usize).is_some_and(|row| row.kind == MetricType::COUNTER);
-        self.push(metric, labels, |row| {
-            if counts {
-                let mut counter = proto::Counter::default();
-                counter.set_value(value);
-                row.set_counter(counter);
-            } else {
-                let mut gauge = proto::Gauge::default();
-                gauge.set_value(value);
-                row.set_gauge(gauge);
-            }
-        });
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "Prometheus counts in floats")]
-    fn histogram(&mut self, metric: Metric, labels: &[&str], buckets: &[u64], nanoseconds: u64) {
-        let mut histogram = proto::Histogram::default();
-        let mut total = 0;
-        let mut rows = Vec::with_capacity(buckets.len());
-        for (bound, count) in Durations::BOUNDS.iter().zip(buckets) {
-            total += count;
-            let mut bucket = proto::Bucket::default();
-            bucket.set_upper_bound(*bound as f64 / 1e6);
-            bucket.set_cumulative_count(total);
-            rows.push(bucket);
-        }
-        histogram.set_bucket(rows);
-        histogram.set_sample_count(buckets.iter().sum());
-        histogram.set_sample_sum(nanoseconds as f64 / 1e9);
-        self.push(metric, labels, |row| row.set_histogram(histogram));
-    }
-
-    fn push(&mut self, metric: Metric, labels: &[&str], set: impl FnOnce(&mut proto::Metric)) {
-        let (Some(row), Some(family)) =
-            (TABLE.get(metric as usize), self.families.get_mut(metric as usize))
-        else {
-            return;
-        };
-        debug_assert_eq!(row.labels.len(), labels.len(), "{}", row.name);
-        let pairs = row.labels.iter().zip(labels).map(|(name, value)| {
-            let mut pair = proto::LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value((*value).to_owned());
-            pair
-        });
-        let mut row = proto::Metric::from_label(pairs.collect());
-        set(&mut row);
-        family.push(row);
-    }
-
-    fn into_families(self) -> Vec<proto::MetricFamily> {
-        TABLE
-            .iter()
-            .zip(self.families)
-            .filter(|(_, rows)| !rows.is_empty())
-            .map(|(row, rows)| {
-                let mut family = proto::MetricFamily::default();
-                family.set_name(row.name.to_owned());
-                family.set_help(row.help.to_owned());
-                family.set_field_type(row.kind);
-                family.set_metric(rows);
-                family
-            })
-            .collect()
     }
 }
 

@@ -5,3 +5,5 @@ pub mod metrics;
 mod process;
 pub mod series;
 pub mod shard;
+pub mod sink;
+pub mod statuses;

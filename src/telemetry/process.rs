@@ -1,6 +1,7 @@
 //! What the kernel says of this process, read from `/proc` at each scrape; nothing elsewhere.
 
-use super::metrics::{Metric, Sink};
+use super::metrics::Metric;
+use super::sink::Sink;
 
 /// Linux reports times in these many ticks a second, on every architecture that it supports.
 const TICKS_PER_SECOND: f64 = 100.0;

@@ -6,7 +6,7 @@ use crate::base::clock;
 use crate::telemetry::shard::{Counter, Gauge, Shards};
 use parking_lot::Mutex;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::time::Instant;
 
 /// One address of a pool.
@@ -26,6 +26,8 @@ pub struct Endpoint {
     pub history: Mutex<History>,
     /// Failed attempts in a row, of all workers: written only when there are any.
     pub(super) failures: AtomicU32,
+    /// Whether an answer was among them: that it answers is no news then.
+    pub(super) failed_answering: AtomicBool,
     /// Where its return from an ejection stands.
     pub(super) trial: TrialCell,
 }
@@ -99,6 +101,7 @@ impl Endpoint {
             health: Mutex::default(),
             history: Mutex::default(),
             failures: AtomicU32::new(0),
+            failed_answering: AtomicBool::new(false),
             trial: TrialCell::default(),
         }
     }
@@ -154,15 +157,26 @@ impl Endpoint {
         *self.usable_since.lock() = now;
     }
 
+    /// Whether it bears this mark and no other.
+    pub(super) fn is_only(&self, mark: Mark) -> bool {
+        self.marks.load(Relaxed) == mark as u8
+    }
+
     /// Whether it may get the one request that decides about its return: it is on trial, and
     /// nothing else speaks against it.
     pub fn is_on_trial(&self) -> bool {
-        self.marks.load(Relaxed) == Mark::Ejected as u8 && self.trial.is_waiting()
+        self.is_only(Mark::Ejected) && self.trial.is_waiting()
     }
 
     /// Failed attempts in a row, of all workers.
     pub fn failures_in_a_row(&self) -> u32 {
         self.failures.load(Relaxed)
+    }
+
+    /// Begins another row of failures.
+    pub(super) fn forget_failures(&self) {
+        self.failures.store(0, Relaxed);
+        self.failed_answering.store(false, Relaxed);
     }
 
     /// Attempts so far that it answered well enough, and that it failed.

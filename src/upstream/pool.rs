@@ -5,7 +5,7 @@ use super::discovery::Found;
 use super::endpoint::{Endpoint, Mark};
 use super::limits::Limiter;
 use super::settings::PoolSettings;
-use super::transport::Transport;
+use super::transport::{Protocol, Transport};
 use crate::base::clock;
 use crate::telemetry::series::PoolSeries;
 use arc_swap::ArcSwap;
@@ -47,6 +47,8 @@ pub struct Pool {
     pub(super) alarm: Notify,
     /// Whose turn it is to mark endpoints.
     pub(super) turns: Turns,
+    /// What the endpoints speak, by who found them.
+    suggested: Mutex<Option<Protocol>>,
     /// New certificate files that were taken into use, and those that were not.
     certificate_reloads: [AtomicU64; 2],
 }
@@ -114,6 +116,7 @@ impl Pool {
             distress: watch::Sender::default(),
             alarm: Notify::new(),
             turns: Turns::default(),
+            suggested: Mutex::default(),
             certificate_reloads: Default::default(),
         }
     }
@@ -229,6 +232,12 @@ impl Pool {
     pub fn configure(&self, transport: Arc<Transport>, settings: PoolSettings) {
         let _changing = self.removed.lock();
         let before = self.members();
+        let transport = match *self.suggested.lock() {
+            Some(protocol) if settings.protocol_open => {
+                Arc::new(Transport { protocol, ..Transport::default() })
+            }
+            _ => transport,
+        };
         let alike = transport.is_like(&before.transport);
         if alike && settings == *before.settings {
             return;
@@ -241,6 +250,16 @@ impl Pool {
         let settings = Arc::new(settings);
         self.members.store(Arc::new(Members { endpoints, transport, settings }));
         self.refresh();
+    }
+
+    /// Notes which version of HTTP the endpoints speak, by who found them; it counts where the
+    /// settings say nothing of it.
+    pub fn suggest(&self, protocol: Option<Protocol>) {
+        let before = std::mem::replace(&mut *self.suggested.lock(), protocol);
+        let members = self.members();
+        if before != protocol && members.settings.protocol_open {
+            self.configure(Arc::default(), (*members.settings).clone());
+        }
     }
 
     /// Replaces how the endpoints are spoken to.

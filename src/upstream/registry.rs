@@ -3,7 +3,8 @@
 use super::changes::Changes;
 use super::endpoint::EndpointState;
 use super::pool::Pool;
-use crate::telemetry::metrics::{Metric, Metrics, Sink, Source};
+use crate::telemetry::metrics::{Metric, Metrics, Source};
+use crate::telemetry::sink::Sink;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};

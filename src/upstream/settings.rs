@@ -2,6 +2,7 @@
 
 use super::balance::BalanceConfig;
 use super::discovery::dns::DnsConfig;
+use super::discovery::kubernetes::KubernetesConfig;
 use super::discovery::listed::EndpointConfig;
 use super::health::HealthConfig;
 use super::keep_alive::KeepAliveConfig;
@@ -10,13 +11,13 @@ use super::outlier::OutlierConfig;
 use super::transport::Protocol;
 use crate::base::problem::Spanned;
 use crate::base::units;
-use crate::base::unsupported::Unsupported;
 use crate::tls::ClientTlsConfig;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::time::Duration;
 
-/// Interchangeable endpoints under one name, listed or looked up: `endpoints` or `dns`.
+/// Interchangeable endpoints under one name, listed or looked up: one of `endpoints`, `dns` and
+/// `kubernetes`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PoolConfig {
@@ -28,13 +29,14 @@ pub struct PoolConfig {
     /// A name whose addresses are the endpoints.
     #[serde(default)]
     pub dns: Option<Spanned<DnsConfig>>,
-    #[expect(missing_docs, reason = "refused")]
-    #[schemars(skip)]
-    pub kubernetes: Option<Unsupported>,
+    /// The endpoints of a Service in the cluster, or pods chosen by their labels.
+    #[serde(default)]
+    pub kubernetes: Option<Spanned<KubernetesConfig>>,
     /// How a request's endpoint is chosen among the usable ones.
     #[serde(default)]
     pub balance: BalanceConfig,
-    /// Which version of HTTP the endpoints speak. Without it: `auto` with `tls`, else `http1`.
+    /// Which version of HTTP the endpoints speak. Without it: `auto` with `tls`, else what a
+    /// Service's `appProtocol` says, else `http1`.
     #[serde(default)]
     pub protocol: Option<Spanned<Protocol>>,
     /// Speaks TLS with the endpoints.
@@ -96,6 +98,8 @@ pub struct PoolSettings {
     pub keep_alive: KeepAliveConfig,
     /// How long a new endpoint takes to get its full share.
     pub slow_start: Duration,
+    /// Whether who finds the endpoints may say which version of HTTP they speak.
+    pub protocol_open: bool,
 }
 
 impl Default for PoolSettings {
@@ -107,6 +111,7 @@ impl Default for PoolSettings {
             limits: PoolLimitsConfig::default(),
             keep_alive: KeepAliveConfig::default(),
             slow_start: Duration::ZERO,
+            protocol_open: false,
         }
     }
 }
@@ -120,6 +125,7 @@ impl From<&PoolConfig> for PoolSettings {
             limits: config.limits,
             keep_alive: config.keep_alive,
             slow_start: config.slow_start.0,
+            protocol_open: config.protocol.is_none() && config.tls.is_none(),
         }
     }
 }

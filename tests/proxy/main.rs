@@ -14,6 +14,8 @@ mod bodies;
 mod bounds;
 #[cfg(feature = "kube")]
 mod cluster_support;
+#[cfg(feature = "kube")]
+mod cluster_writes;
 mod cohorts;
 #[cfg(feature = "kube")]
 mod configmap;
@@ -25,6 +27,7 @@ mod duplex;
 mod events;
 mod explain;
 mod failures;
+mod flagger;
 mod framing;
 mod grpc;
 mod headers;

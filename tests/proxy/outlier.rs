@@ -6,7 +6,7 @@ use http::{Request, Response};
 use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -343,4 +343,79 @@ async fn a_trial_that_its_client_gives_up_is_left_to_another() {
     eventually("another one decides", async || app.get("/").await.origin() == "a").await;
     states(&app, "usable", 1.0).await;
     assert_eq!(ejections(&app, "trial_failed").await, 0);
+}
+
+/// An origin that can be down: it closes every connection then.
+async fn restarting(name: &'static str) -> (Origin, Arc<AtomicBool>) {
+    let down = Arc::new(AtomicBool::new(true));
+    let told = Arc::clone(&down);
+    let origin = Origin::start(move |mut connection: Connection| {
+        let down = Arc::clone(&told);
+        async move {
+            while connection.request().await.is_ok() && !down.load(SeqCst) {
+                connection.answer(name).await;
+            }
+        }
+    })
+    .await;
+    (origin, down)
+}
+
+const FOR_LONG: &str = "outlier: { consecutiveFailures: 3, baseEjectionTime: 10m, \
+                        maxEjectionTime: 10m }";
+const CHECKED: &str = "health: { http: { path: /healthz, statuses: [2xx] }, interval: 20ms, \
+                       unhealthyThreshold: 1000 }";
+
+#[tokio::test]
+async fn an_endpoint_that_was_gone_is_tried_as_soon_as_its_health_check_succeeds() {
+    let ((a, down), b) = (restarting("a").await, Origin::named("b").await);
+    let settings = format!("{FOR_LONG}, {CHECKED}");
+    let app = App::start(&yaml(&[a.address, b.address], &settings, &[], "")).await;
+    let load = Load::start(app.address, 4);
+    states(&app, "ejected", 1.0).await;
+    down.store(false, SeqCst);
+    states(&app, "usable", 2.0).await;
+    drop(load.failures().await);
+    assert_eq!(ejections(&app, "trial_failed").await, 0);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_answers_badly_is_not_back_for_its_health_checks() {
+    let a = Origin::start(async |mut connection: Connection| {
+        while let Ok((head, _)) = connection.request().await {
+            let status = if head.target() == "/healthz" { 200 } else { 500 };
+            connection.send(format!("HTTP/1.1 {status} So\r\ncontent-length: 0\r\n\r\n")).await;
+        }
+    })
+    .await;
+    let b = Origin::named("b").await;
+    let settings = format!("{FOR_LONG}, {CHECKED}");
+    let app = App::start(&yaml(&[a.address, b.address], &settings, &[], NO_RETRY)).await;
+    let load = Load::start(app.address, 4);
+    states(&app, "ejected", 1.0).await;
+    let checks = || a.heads().iter().filter(|head| head.target() == "/healthz").count();
+    let before = checks();
+    eventually("it is checked", async || checks() > before + 5).await;
+    states(&app, "ejected", 1.0).await;
+    drop(load.failures().await);
+    assert_eq!(ejections(&app, "trial_failed").await, 0);
+}
+
+#[tokio::test]
+async fn a_retry_goes_to_an_ejected_endpoint_when_all_others_were_tried() {
+    let ((a, a_down), (b, b_down)) = (restarting("a").await, restarting("b").await);
+    b_down.store(false, SeqCst);
+    let retry = "retry: { attempts: 1, on: [reset] }";
+    let app = App::start(&yaml(&[a.address, b.address], FOR_LONG, &[], retry)).await;
+    eventually("a is ejected", async || {
+        assert_eq!(app.get("/").await.origin(), "b");
+        ejections(&app, "consecutive_failures").await > 0
+    })
+    .await;
+    a_down.store(false, SeqCst);
+    b_down.store(true, SeqCst);
+    for _ in 0..3 {
+        assert_eq!(app.get("/").await.origin(), "a");
+    }
+    states(&app, "ejected", 1.0).await;
 }

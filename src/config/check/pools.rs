@@ -1,9 +1,11 @@
 //! What a pool must be beyond its form.
 
 use crate::base::problem::{Location, Problems, Spanned};
+use crate::cluster;
 use crate::config::tree::Document;
 use crate::upstream::discovery::ENDPOINTS_MAX;
 use crate::upstream::discovery::dns::DnsConfig;
+use crate::upstream::discovery::kubernetes::{KubernetesConfig, check_selector};
 use crate::upstream::discovery::listed::EndpointConfig;
 use crate::upstream::health::HealthConfig;
 use crate::upstream::outlier::OutlierConfig;
@@ -37,23 +39,71 @@ pub(super) fn pool(document: &Document, pool: &PoolConfig, problems: &mut Proble
 
 /// Notes a pool whose endpoints come from nowhere, or from two places.
 fn source(document: &Document, pool: &PoolConfig, problems: &mut Problems) {
-    match (&pool.endpoints, &pool.dns) {
-        (None, None) => {
+    let said = [
+        pool.endpoints.is_some().then_some(pool.name.at),
+        pool.dns.as_ref().map(|dns| dns.at),
+        pool.kubernetes.as_ref().map(|kubernetes| kubernetes.at),
+    ];
+    let mut said = said.into_iter().flatten();
+    match (said.next(), said.next_back()) {
+        (None, _) => {
             // One that is there and wrong has been told of.
             let written = |at| SOURCES.iter().any(|name| document.field(at, name).is_some());
             if let Some(at) = node(document, pool).filter(|at| !written(*at)) {
-                problems.error(at, "`endpoints` is missing").help =
-                    Some("list them, or write `dns` to look them up".to_owned());
+                problems.error(at, "`endpoints` is missing").help = Some(
+                    "list them, or write `dns` or `kubernetes` to have them looked up".to_owned(),
+                );
             }
         }
-        (Some(_), Some(dns)) => {
-            problems.error(dns.at, "a pool has either `endpoints` or `dns`");
+        (Some(_), Some(at)) => {
+            problems.error(at, "a pool has one of `endpoints`, `dns` and `kubernetes`");
         }
-        _ => {}
+        (Some(_), None) => {}
     }
     if let Some(dns) = &pool.dns {
         self::dns(dns, problems);
     }
+    if let Some(kubernetes) = &pool.kubernetes {
+        self::kubernetes(kubernetes, problems);
+    }
+}
+
+/// Notes what can not be of where in a cluster the endpoints are.
+fn kubernetes(kubernetes: &Spanned<KubernetesConfig>, problems: &mut Problems) {
+    if !cluster::IS_PRESENT {
+        let message = "this build knows no Kubernetes";
+        problems.error(kubernetes.at, message).help =
+            Some("build with the feature `kube`, or use `dns` with a headless Service".to_owned());
+    }
+    let KubernetesConfig { namespace, service, selector, .. } = &kubernetes.value;
+    if !is_label(namespace) {
+        problems.error(kubernetes.at, format!("`{namespace}` is no name of a namespace"));
+    }
+    match (service, selector) {
+        (Some(_), Some(_)) | (None, None) => {
+            let message = "either `service` or `selector` says where the endpoints are";
+            problems.error(kubernetes.at, message);
+        }
+        (Some(service), None) if !is_label(service) => {
+            problems.error(kubernetes.at, format!("`{service}` is no name of a Service"));
+        }
+        (None, Some(selector)) => {
+            if let Err(error) = check_selector(selector) {
+                let message = format!("the selector `{selector}` is wrong: {error}");
+                problems.error(kubernetes.at, message);
+            }
+        }
+        (Some(_), None) => {}
+    }
+}
+
+/// Whether it is a label as RFC 1123 has them, of which names in a cluster are.
+fn is_label(name: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=LABEL_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(known)
+        && !name.starts_with('-')
+        && !name.ends_with('-')
 }
 
 /// Notes what can not be of a name whose addresses are endpoints.

@@ -3,6 +3,7 @@
 use super::Found;
 use crate::telemetry::events::Discovery;
 use crate::upstream::pool::Pool;
+use crate::upstream::transport::Protocol;
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
@@ -60,13 +61,25 @@ impl Findings {
         let counted = if changed { Discovery::Changed } else { Discovery::Unchanged };
         self.pool.series.events.discovered(counted);
         let (pool, source, endpoints) = (&self.pool.name, &self.source, found.len());
-        if self.first.is_some() || self.missed.is_some() {
+        if found.is_empty() && (self.first.is_some() || changed) {
+            tracing::warn!(%pool, %source, "no endpoints found: nothing there is ready");
+        } else if self.first.is_some() || self.missed.is_some() {
             tracing::info!(%pool, %source, endpoints, "endpoints found");
         } else if changed {
             tracing::debug!(%pool, %source, endpoints, "other endpoints found");
         }
         self.missed = None;
         self.answered();
+    }
+
+    /// Lets the endpoints be spoken to in this version of HTTP, if the settings name none.
+    pub fn speak(&self, protocol: Option<Protocol>) {
+        self.pool.suggest(protocol);
+    }
+
+    /// Tells of something strange in the log.
+    pub fn warn(&self, what: &str) {
+        tracing::warn!(pool = %self.pool.name, source = %self.source, "{what}");
     }
 
     /// Notes that nothing was found; the endpoints stay as they are.

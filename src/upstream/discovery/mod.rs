@@ -2,6 +2,7 @@
 
 pub mod dns;
 mod findings;
+pub mod kubernetes;
 pub mod listed;
 
 pub use findings::{Findings, Missed};
@@ -9,6 +10,8 @@ pub use findings::{Findings, Missed};
 use super::settings::PoolConfig;
 use crate::cluster::Cluster;
 use dns::DnsConfig;
+#[cfg(feature = "kube")]
+use kubernetes::KubernetesConfig;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,18 +41,32 @@ impl From<SocketAddr> for Found {
 pub enum Source {
     /// The addresses of a name.
     Dns(DnsConfig),
+    /// The endpoints of a Service, or pods chosen by their labels.
+    #[cfg(feature = "kube")]
+    Kubernetes(KubernetesConfig),
 }
 
 impl Source {
     /// The source of a pool; nothing if its endpoints are listed.
     pub fn of(config: &PoolConfig) -> Option<Self> {
-        config.dns.as_ref().map(|dns| Self::Dns(dns.value.clone()))
+        if let Some(dns) = &config.dns {
+            return Some(Self::Dns(dns.value.clone()));
+        }
+        #[cfg(feature = "kube")]
+        if let Some(kubernetes) = &config.kubernetes {
+            return Some(Self::Kubernetes(kubernetes.value.clone()));
+        }
+        None
     }
 
     /// Looks for endpoints, and tells what is found, for as long as it is polled.
-    pub async fn follow(self, findings: Findings, _cluster: Arc<Cluster>) {
+    pub async fn follow(self, findings: Findings, cluster: Arc<Cluster>) {
         match self {
             Self::Dns(config) => dns::follow(config, findings).await,
+            #[cfg(feature = "kube")]
+            Self::Kubernetes(config) => {
+                return kubernetes::follow(config, findings, cluster).await;
+            }
         }
     }
 }
@@ -58,6 +75,8 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         match self {
             Self::Dns(config) => f.write_str(&config.host),
+            #[cfg(feature = "kube")]
+            Self::Kubernetes(config) => config.fmt(f),
         }
     }
 }

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -30,8 +30,8 @@ struct Checks {
     results: mpsc::Sender<Checked>,
 }
 
-/// How a check of an endpoint ended.
-type Checked = (Arc<Endpoint>, Result<(), String>);
+/// How a check of an endpoint ended that began then.
+type Checked = (Arc<Endpoint>, Instant, Result<(), String>);
 
 /// Checks the pool's endpoints by these settings from now on, as before if they are the same.
 /// Without settings nothing that checks said counts any more.
@@ -130,11 +130,12 @@ async fn keep_asking(checks: Arc<Checks>, endpoint: Arc<Endpoint>, first: Durati
         let next = clock::now() + pause(&checks.config, rand::random());
         // Nobody closes it.
         let Ok(permit) = checks.permits.acquire().await else { return };
+        let began = clock::now();
         let (how, result) = checks.ask(&endpoint).await;
         drop(permit);
         checks.pool.series.events.checked(how);
         // Nobody closes it.
-        let _ = checks.results.send((Arc::clone(&endpoint), result)).await;
+        let _ = checks.results.send((Arc::clone(&endpoint), began, result)).await;
         tokio::time::sleep_until(next.into()).await;
     }
 }
@@ -167,16 +168,22 @@ impl Checks {
     /// Notes how checks ended, and marks the endpoints of which that says something else.
     fn note(&self, batch: &mut Vec<Checked>) {
         self.pool.change(|change| {
-            for (endpoint, result) in batch.drain(..) {
+            for (endpoint, began, result) in batch.drain(..) {
                 // Others check now, or nobody does.
                 if self.pool.turns.health.load(Relaxed) == self.turn {
-                    self.note_one(change, &endpoint, result);
+                    self.note_one(change, &endpoint, began, result);
                 }
             }
         });
     }
 
-    fn note_one(&self, change: &mut Change<'_>, endpoint: &Endpoint, result: Result<(), String>) {
+    fn note_one(
+        &self,
+        change: &mut Change<'_>,
+        endpoint: &Endpoint,
+        began: Instant,
+        result: Result<(), String>,
+    ) {
         let before = if endpoint.is_marked(Mark::Unchecked) {
             Standing::Unchecked
         } else if endpoint.is_marked(Mark::Unhealthy) {
@@ -185,7 +192,11 @@ impl Checks {
             Standing::Healthy
         };
         let why = result.as_ref().err().cloned().unwrap_or_default();
+        let succeeded = result.is_ok();
         let after = endpoint.health.lock().note(result, before, &self.config);
+        if succeeded && after == Standing::Healthy && endpoint.history.lock().is_there(began) {
+            self.pool.alarm.notify_one();
+        }
         if after == before {
             return;
         }

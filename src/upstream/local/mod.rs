@@ -86,6 +86,8 @@ pub struct LocalPool {
     version: Cell<u64>,
     endpoints: RefCell<Vec<Rc<LocalEndpoint>>>,
     usable: RefCell<Usable>,
+    /// Endpoints that are ejected, while nothing else speaks against them.
+    ejected: RefCell<Vec<Rc<LocalEndpoint>>>,
     trials: Trials,
     /// When the usable endpoints are to be weighed anew, if they are.
     weighing: Cell<Option<Instant>>,
@@ -153,6 +155,7 @@ impl LocalPool {
             version: Cell::new(u64::MAX),
             endpoints: RefCell::default(),
             usable: RefCell::default(),
+            ejected: RefCell::default(),
             trials: Trials::default(),
             weighing: Cell::new(None),
             slow_start: Cell::default(),
@@ -199,6 +202,18 @@ impl LocalPool {
             endpoint.shard().health_ignored.increment();
         }
         Some(Place::new(Rc::clone(endpoint), now))
+    }
+
+    /// A place at an ejected endpoint that was not tried yet: better than none for a request that
+    /// was sent everywhere else.
+    pub fn take_ejected(&self, random: u64, tried: &[Rc<LocalEndpoint>]) -> Option<Place> {
+        self.refresh();
+        let ejected = self.ejected.borrow();
+        let is_tried = |endpoint| tried.iter().any(|tried| Rc::ptr_eq(tried, endpoint));
+        let untried = || ejected.iter().filter(|endpoint| !is_tried(endpoint));
+        let number = u64::try_from(untried().count()).ok()?;
+        let chosen = usize::try_from(random.checked_rem(number)?).ok()?;
+        Some(Place::new(Rc::clone(untried().nth(chosen)?), None))
     }
 
     /// The attempts in flight and the retries among them, of all workers.
@@ -274,6 +289,8 @@ impl LocalPool {
         }
         self.terms.apply(&current.settings, &endpoints);
         self.trials.renew(&endpoints);
+        let ejected = endpoints.iter().filter(|local| local.endpoint.is_only(Mark::Ejected));
+        *self.ejected.borrow_mut() = ejected.cloned().collect();
         let ignores_health = self.pool.is_panicking();
         self.ignores_health.set(ignores_health);
         let is_taken = |local: &&Rc<LocalEndpoint>| {

@@ -9,6 +9,8 @@ pub struct History {
     /// Ejections in a row.
     row: u32,
     standing: Standing,
+    /// Since when it is out for having seemed to be gone, if it is.
+    gone: Option<Instant>,
 }
 
 /// Whether the endpoint is in use.
@@ -62,7 +64,25 @@ impl History {
         }
         let time = base.saturating_mul(self.row).min(most);
         self.standing = Standing::Out(now + time);
+        self.gone = None;
         time
+    }
+
+    /// Notes that it was ejected just now for having seemed to be gone.
+    pub(super) fn note_gone(&mut self, now: Instant) {
+        self.gone = Some(now);
+    }
+
+    /// Takes notice of a health check that began then and succeeded: whoever seemed to be gone
+    /// before is there again, and its time is over. Says whether that is so.
+    pub(in crate::upstream) fn is_there(&mut self, began: Instant) -> bool {
+        let back = self.gone.is_some_and(|gone| gone < began);
+        if back && let Standing::Out(until) = &mut self.standing {
+            *until = began.min(*until);
+            self.gone = None;
+            return true;
+        }
+        false
     }
 
     /// Its time is over: one request decides.
@@ -73,6 +93,7 @@ impl History {
     /// Takes it into use again.
     pub(super) fn admit(&mut self, now: Instant) {
         self.standing = Standing::In(Some(now));
+        self.gone = None;
     }
 
     /// Takes one off the row for each interval in use.

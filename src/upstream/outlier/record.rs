@@ -28,9 +28,12 @@ pub(in crate::upstream) fn note(
         shard.successes.increment();
         // Read by all, written only after a failure: no worker takes the line from the others.
         if endpoint.failures.load(Relaxed) != 0 {
-            endpoint.failures.store(0, Relaxed);
+            endpoint.forget_failures();
         }
     } else {
+        if !is_absence(outcome) {
+            endpoint.failed_answering.store(true, Relaxed);
+        }
         shard.failures.increment();
         let failures = endpoint.failures.fetch_add(1, Relaxed).wrapping_add(1);
         // More than that are looked at from time to time.
@@ -41,6 +44,15 @@ pub(in crate::upstream) fn note(
     if let Some(trial) = trial {
         trial.decide(well);
     }
+}
+
+/// Whether the endpoint seemed to be gone, so that its next answer to a health check is news. One
+/// that is slow or answers badly may do so all the while its health checks succeed.
+const fn is_absence(outcome: Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::ConnectFailure | Outcome::ConnectTimeout | Outcome::TlsFailure | Outcome::Reset
+    )
 }
 
 /// Whether the endpoint did well; nothing if that can not be told.

@@ -4,6 +4,7 @@ use super::OutlierConfig;
 use super::judge::{Case, Counted, Sentence, judge, wake};
 use super::trial::TrialState;
 use crate::base::clock;
+use crate::telemetry::events::Ejection;
 use crate::upstream::control::Task;
 use crate::upstream::endpoint::{Endpoint, Mark};
 use crate::upstream::pool::{Change, Pool};
@@ -116,7 +117,10 @@ fn execute(pool: &Pool, change: &mut Change<'_>, endpoint: &Endpoint, sentence: 
     match sentence {
         Sentence::Eject(why, time) => {
             endpoint.trial.renew(TrialState::None);
-            endpoint.failures.store(0, Relaxed);
+            if why != Ejection::SuccessRate && !endpoint.failed_answering.load(Relaxed) {
+                endpoint.history.lock().note_gone(clock::now());
+            }
+            endpoint.forget_failures();
             change.mark(endpoint, Mark::Ejected, true);
             // Those who wait for the trial need to hear of it, too.
             change.visible = true;
@@ -138,7 +142,7 @@ fn execute(pool: &Pool, change: &mut Change<'_>, endpoint: &Endpoint, sentence: 
 /// Lets an endpoint that was ejected get requests again.
 fn take_in(change: &mut Change<'_>, endpoint: &Endpoint) {
     endpoint.trial.renew(TrialState::None);
-    endpoint.failures.store(0, Relaxed);
+    endpoint.forget_failures();
     change.mark(endpoint, Mark::Ejected, false);
 }
 

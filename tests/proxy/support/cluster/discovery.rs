@@ -26,6 +26,11 @@ pub(super) fn document(path: &str) -> Option<Value> {
             group
         }),
         ["api", "v1"] => Some(resources("")),
+        // Every namespace is there: kubectl looks for it when it misses something in it.
+        ["api", "v1", "namespaces", name] => Some(json!({
+            "kind": "Namespace", "apiVersion": "v1", "metadata": { "name": name },
+            "status": { "phase": "Active" },
+        })),
         ["apis", name, "v1"] => groups().contains(name).then(|| resources(name)),
         _ => None,
     }

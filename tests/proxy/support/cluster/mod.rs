@@ -97,7 +97,7 @@ impl Cluster {
             rbac: Mutex::default(),
             forbidden: Mutex::default(),
             // As often as the real one does.
-            bookmark_every: Mutex::new(Duration::from_secs(60)),
+            bookmark_every: Mutex::new(Duration::from_mins(1)),
             gone_is_answer: Mutex::new(false),
         });
         let folder = tempfile::tempdir().unwrap();
@@ -146,7 +146,7 @@ impl Cluster {
         kube::Client::try_from(config).unwrap()
     }
 
-    /// From now on, this is the only token that is known.
+    /// From now on, this is the only token that is known; the empty one is none at all.
     pub(crate) fn accept_token(&self, token: &str) {
         token.clone_into(&mut self.shared.token.lock());
     }

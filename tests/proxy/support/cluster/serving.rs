@@ -127,7 +127,7 @@ fn perform(
         "update" => writes::replace(store, call, body),
         "patch" => writes::patch(store, call, headers, &body),
         "delete" => writes::delete(store, call, &body),
-        _ => writes::delete_all(store, call),
+        _ => writes::delete_all(store, call, &body),
     }
 }
 

@@ -9,7 +9,7 @@ pub(super) struct Failure {
     pub(super) code: u16,
     reason: &'static str,
     message: String,
-    details: Option<Value>,
+    details: Option<Box<Value>>,
     /// With what an expired page can be gone on from, though no longer consistently.
     next: Option<String>,
 }
@@ -24,7 +24,7 @@ impl Failure {
         if !resource.group.is_empty() {
             details["group"] = resource.group.into();
         }
-        self.details = Some(details);
+        self.details = Some(Box::new(details));
         self
     }
 
@@ -99,7 +99,7 @@ impl Failure {
         );
         let details = json!({ "name": name, "kind": kind, "causes": causes.collect::<Vec<_>>() });
         let message = format!("{kind} \"{name}\" is invalid: {}", told.join(", "));
-        Self { details: Some(details), ..Self::new(422, "Invalid", message) }
+        Self { details: Some(Box::new(details)), ..Self::new(422, "Invalid", message) }
     }
 
     pub(super) fn internal(why: &str) -> Self {
@@ -112,7 +112,7 @@ impl Failure {
         let cause =
             json!({ "reason": "ResourceVersionTooLarge", "message": "Too large resource version" });
         let details = json!({ "causes": [cause], "retryAfterSeconds": 1 });
-        Self { details: Some(details), ..Self::new(504, "Timeout", message) }
+        Self { details: Some(Box::new(details)), ..Self::new(504, "Timeout", message) }
     }
 
     /// What a server in trouble answers to everything.
@@ -126,7 +126,8 @@ impl Failure {
             504 => ("Timeout", "Timeout: request did not complete within the allotted timeout"),
             _ => ("", "as told by the test"),
         };
-        let details = matches!(code, 429 | 503).then(|| json!({ "retryAfterSeconds": 1 }));
+        let details =
+            matches!(code, 429 | 503).then(|| Box::new(json!({ "retryAfterSeconds": 1 })));
         Self { details, ..Self::new(code, reason, message) }
     }
 
@@ -144,7 +145,7 @@ impl Failure {
             status["reason"] = self.reason.into();
         }
         if let Some(details) = &self.details {
-            status["details"] = details.clone();
+            status["details"] = Value::clone(details);
         }
         if let Some(next) = &self.next {
             status["metadata"]["continue"] = next.as_str().into();

@@ -97,7 +97,7 @@ pub(super) fn delete(store: &mut Store, call: &Call, options: &Value) -> Result<
             return Err(Failure::conflict(resource, name, &why));
         }
     }
-    if !is_dry(call) {
+    if !is_dry_delete(call, options) {
         store.change(resource, key(namespace(call), name), None);
     }
     let mut details =
@@ -112,9 +112,16 @@ pub(super) fn delete(store: &mut Store, call: &Call, options: &Value) -> Result<
 }
 
 /// Deletes what the request selects, and lists it.
-pub(super) fn delete_all(store: &mut Store, call: &Call) -> Result<Value, Failure> {
+pub(super) fn delete_all(
+    store: &mut Store,
+    call: &Call,
+    options: &Value,
+) -> Result<Value, Failure> {
     let list = super::reads::list(store, call)?;
-    for item in list["items"].as_array().into_iter().flatten().filter(|_| !is_dry(call)) {
+    if is_dry_delete(call, options) {
+        return Ok(list);
+    }
+    for item in list["items"].as_array().into_iter().flatten() {
         let metadata = &item["metadata"];
         let (namespace, name) = (metadata["namespace"].as_str(), metadata["name"].as_str());
         let key = key(namespace.unwrap_or_default(), name.unwrap_or_default());
@@ -139,6 +146,11 @@ fn namespace(call: &Call) -> &str {
 
 fn is_dry(call: &Call) -> bool {
     call.query.text("dryRun") == "All"
+}
+
+/// A deletion says it in its body.
+fn is_dry_delete(call: &Call, options: &Value) -> bool {
+    is_dry(call) || options["dryRun"][0] == "All"
 }
 
 fn present(store: &Store, call: &Call) -> Result<Arc<Value>, Failure> {
