@@ -18,6 +18,7 @@ use crate::listener::worker::{self, Serve};
 use crate::proxy::Proxy;
 use crate::proxy::downstream::{Downstream, Forwarding};
 use crate::proxy::exchange::Causes;
+use crate::proxy::worker::SnapshotCell;
 use crate::telemetry::metrics::{Metrics, Reload};
 use crate::telemetry::shard::WorkerIndex;
 use crate::upstream::control::Control;
@@ -150,15 +151,7 @@ pub async fn bind(options: Options) -> Result<Bound, StartError> {
     metrics.add_source(&registry);
     let cluster = Arc::new(Cluster::new(options.kubeconfig));
     metrics.add_source(&cluster);
-    let mut senders = Vec::with_capacity(workers);
-    for worker in (0..workers).map(WorkerIndex) {
-        let (metrics, cell) = (Arc::clone(&metrics), Arc::clone(&cell));
-        let counted = Arc::clone(&metrics);
-        let changes = registry.changes().clone();
-        senders.push(worker::start(worker, counted, move || {
-            Serving(Rc::new(Proxy::new(worker, metrics, cell, changes)))
-        })?);
-    }
+    let senders = start_workers(workers, &metrics, &cell, &registry)?;
     let causes = Arc::new(Causes(Arc::clone(&metrics)));
     metrics.add_source(&causes);
     // Watched before it is read, so that no change falls in between.
@@ -215,6 +208,25 @@ pub async fn bind(options: Options) -> Result<Bound, StartError> {
         let _ = end.send(drained);
     });
     Ok(Bound { listeners: shown, admin: bound_admin, commands, ended })
+}
+
+/// Starts the threads of the data plane, which serve what the listeners hand to them.
+fn start_workers(
+    workers: usize,
+    metrics: &Arc<Metrics>,
+    cell: &SnapshotCell,
+    registry: &Registry,
+) -> io::Result<Vec<mpsc::UnboundedSender<worker::Command<Forwarding>>>> {
+    let mut senders = Vec::with_capacity(workers);
+    for worker in (0..workers).map(WorkerIndex) {
+        let (metrics, cell) = (Arc::clone(metrics), Arc::clone(cell));
+        let counted = Arc::clone(&metrics);
+        let changes = registry.changes().clone();
+        senders.push(worker::start(worker, counted, move || {
+            Serving(Rc::new(Proxy::new(worker, metrics, cell, changes)))
+        })?);
+    }
+    Ok(senders)
 }
 
 /// Takes in changes until told to stop, then drains; says whether everything finished in time.

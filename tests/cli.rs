@@ -385,6 +385,25 @@ fn explain_tells_the_decision_and_why() {
     assert!(error.contains("bad.yaml:1:9: error: routes: expected a list"), "{error}");
 }
 
+#[cfg(feature = "kube")]
+#[test]
+fn check_and_explain_need_no_cluster() {
+    let stable = "name: stable, endpoints: [127.0.0.1:9]";
+    let pool = "name: stable, kubernetes: { namespace: shop, service: stable, port: 80 }";
+    let folder = folder(&[("serin.yaml", &GOOD.replace(stable, pool))]);
+    let ended = |arguments: &[&str]| {
+        let mut command = serin();
+        command.args(arguments).current_dir(folder.path()).env("KUBECONFIG", "/nowhere");
+        let output = command.output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let checked = ended(&["check", "serin.yaml"]);
+    assert_eq!(checked, (0, "1 configuration checked: no problems\n".to_owned()));
+    let user = ["-H", "x-user-id: u-1", "http://shop.example.com/shop"];
+    let (code, out) = ended(&[&["explain", "-c", "serin.yaml"], &user[..]].concat());
+    assert!(code == 0 && out.contains("weights   stable 75 (75%), canary 25 (25%)\n"), "{out}");
+}
+
 #[test]
 fn the_committed_schema_is_current() {
     let (code, schema, _) = ended(&["schema"], Path::new("."));

@@ -212,11 +212,11 @@ mod tests {
     async fn the_first_word_is_told_at_once_and_then_the_newest_after_each_pause() {
         let (newest, told) = channel(None);
         let (heard, begin) = (Arc::new(Mutex::new(Vec::new())), Instant::now());
-        let hears = Arc::clone(&heard);
+        let log = Arc::clone(&heard);
         // The second is not heard at first.
         let publish = async move |notice: Arc<Notice>| {
-            hears.lock().push((notice.note.clone(), begin.elapsed().as_secs()));
-            hears.lock().len() != 2
+            log.lock().push((notice.note.clone(), begin.elapsed().as_secs()));
+            log.lock().len() != 2
         };
         tokio::spawn(run(told, PAUSE, publish));
         tell(&newest, "a");

@@ -169,10 +169,8 @@ impl<A: AdminSocket> Reloader<A> {
         let plan = self.listeners.plan(listeners, forwarding, &loaded.servers, &mut problems);
         let admin = &compiled.config.admin.address;
         let is_said = admin.at != Location::default();
-        let AdminAddress { address, asked_for } = match is_said {
-            true => AdminAddress { address: admin.value, asked_for: true },
-            false => self.admin_address,
-        };
+        let said = is_said.then_some(AdminAddress { address: admin.value, asked_for: true });
+        let AdminAddress { address, asked_for } = said.unwrap_or(self.admin_address);
         if let Err(error) = self.admin.plan(address, asked_for) {
             problems.error(admin.at, format!("can not listen on {address}: {error}"));
         }

@@ -1,5 +1,6 @@
 //! The configuration in a ConfigMap, as the Kubernetes API tells of it.
 
+use super::file::is_document;
 use super::{Outcome, Place, RawFile, Reading};
 use crate::base::problem::{Severity, nearest};
 use crate::cluster::events::{Events, NOTE_BYTES_MAX, Notice, Regarding};
@@ -136,7 +137,7 @@ fn files(
 ) -> Result<Vec<RawFile>, Vec<Diagnostic>> {
     let is_ours = |name: &str| match key {
         Some(key) => name == key,
-        None => !name.starts_with('.') && (name.ends_with(".yaml") || name.ends_with(".yml")),
+        None => is_document(name.as_bytes()),
     };
     let ours: Vec<_> = found.data.iter().filter(|(name, _)| is_ours(name)).collect();
     let refused = |name: Option<&str>, message: String, help: Option<String>| {

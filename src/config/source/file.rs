@@ -95,10 +95,8 @@ impl FileSource {
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             let name = entry.file_name();
-            let name = name.as_encoded_bytes();
             let path = entry.path();
-            let ours = !name.starts_with(b".")
-                && (name.ends_with(b".yaml") || name.ends_with(b".yml"))
+            let ours = is_document(name.as_encoded_bytes())
                 && fs::metadata(&path).map_or(true, |found| found.is_file());
             if ours {
                 names.push(path);
@@ -110,6 +108,11 @@ impl FileSource {
         names.sort();
         Ok(names)
     }
+}
+
+/// Whether what has this name among others is part of the configuration.
+pub(super) fn is_document(name: &[u8]) -> bool {
+    !name.starts_with(b".") && (name.ends_with(b".yaml") || name.ends_with(b".yml"))
 }
 
 fn read_file(path: &Path, room: &mut usize) -> Result<RawFile, Box<Diagnostic>> {

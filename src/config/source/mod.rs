@@ -62,7 +62,7 @@ pub enum Source {
     File(Arc<FileSource>),
     /// A `ConfigMap`.
     #[cfg(feature = "kube")]
-    ConfigMap(ConfigMapSource),
+    ConfigMap(Box<ConfigMapSource>),
 }
 
 /// What tells that there may be something new to read.
@@ -90,7 +90,7 @@ impl Source {
         #[cfg(feature = "kube")]
         if let Some(source) = ConfigMapSource::new(&place, cluster, pause) {
             let changes = source.changes();
-            return Ok((Self::ConfigMap(source), Changes::ConfigMap(changes)));
+            return Ok((Self::ConfigMap(Box::new(source)), Changes::ConfigMap(changes)));
         }
         let _ = (cluster, pause);
         let text = format!("{place}: this build knows no Kubernetes");
@@ -171,7 +171,7 @@ impl Changes {
             Self::ConfigMap(changes) => changes.changed().await.is_ok(),
         };
         if !goes_on {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

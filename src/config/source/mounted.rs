@@ -26,7 +26,7 @@ fn is_swapped(file: &Path) -> bool {
     file.with_file_name("..data").symlink_metadata().is_ok()
 }
 
-/// The mount points of a text in the form of `/proc/self/mountinfo` (proc_pid_mountinfo(5)): the
+/// The mount points of a text in the form of `/proc/self/mountinfo` (`proc_pid_mountinfo(5)`): the
 /// fifth field of each line, with blanks and backslashes in octal.
 fn mount_points(text: &[u8]) -> impl Iterator<Item = PathBuf> {
     let lines = text.split(|byte| *byte == b'\n');

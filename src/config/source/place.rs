@@ -1,5 +1,6 @@
 //! Where a configuration is, as it is written on the command line.
 
+use crate::upstream::discovery::kubernetes::check_selector;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -58,8 +59,7 @@ impl Place {
         Ok(Self::ConfigMap { namespace, name, key })
     }
 
-    /// Reads `NAMESPACE/SELECTOR`; fails with a sentence that says how it is written. Of the
-    /// selector only that there is one is checked.
+    /// Reads `NAMESPACE/SELECTOR`; fails with a sentence that says how it is written.
     pub fn newest(text: &str) -> Result<Self, String> {
         is_possible()?;
         let Some((namespace, labels)) = text.split_once('/') else {
@@ -70,6 +70,7 @@ impl Place {
         if labels.is_empty() {
             return Err("the selector is empty: write labels, such as app=serin".into());
         }
+        check_selector(labels).map_err(|error| error.to_string())?;
         Ok(Self::Newest { namespace: namespace.into(), labels: labels.into() })
     }
 }
@@ -153,6 +154,8 @@ mod tests {
             ("app=serin", "write NAMESPACE/SELECTOR"),
             ("shop/ ", "the selector is empty"),
             ("Shop/a=b", "`Shop` is no namespace"),
+            ("shop/app in (a", "parenthesis"),
+            ("shop/app=a b", "is no"),
         ] {
             let error = Place::newest(text).unwrap_err();
             assert!(error.contains(message), "{text}: {error}");
