@@ -5,17 +5,20 @@ use crate::admin::listener::AdminListener;
 use crate::base::body::Source;
 use crate::base::incoming::Incoming;
 use crate::cluster::Cluster;
-use crate::config::Diagnostic;
-use crate::config::FileSource;
 use crate::config::certificates::Certificates;
-use crate::config::reload::{Reloader, Status, StatusCell, empty_cell};
-use crate::config::root::DrainConfig;
+use crate::config::reload::{
+    AdminAddress, AdminSocket, Faults, Reloader, Status, StatusCell, empty_cell,
+};
+use crate::config::root::{AdminConfig, DrainConfig};
+use crate::config::source::{Changes, Source as ConfigSource};
+use crate::config::{Diagnostic, Place};
 use crate::listener::http::Session;
 use crate::listener::set::ListenerSet;
 use crate::listener::worker::{self, Serve};
 use crate::proxy::Proxy;
 use crate::proxy::downstream::{Downstream, Forwarding};
 use crate::proxy::exchange::Causes;
+use crate::proxy::worker::SnapshotCell;
 use crate::telemetry::metrics::{Metrics, Reload};
 use crate::telemetry::shard::WorkerIndex;
 use crate::upstream::control::Control;
@@ -25,7 +28,7 @@ use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,19 +38,32 @@ use tokio::sync::{mpsc, oneshot, watch};
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The configuration: a file, or a folder of them.
-    pub config: PathBuf,
+    /// Where the configuration is.
+    pub config: Place,
     /// The number of worker threads; by default one per core that the process may use.
     pub workers: Option<usize>,
     /// The file that says how the Kubernetes API is reached; by default `KUBECONFIG` or
     /// `~/.kube/config`, else what a pod is given.
     pub kubeconfig: Option<PathBuf>,
+    /// Where the admin listener is as long as no document says it; by default 127.0.0.1:9901, if
+    /// that is free.
+    pub admin: Option<SocketAddr>,
+    /// The least time between two Events about a `ConfigMap`; 10 seconds by default.
+    pub event_pause: Duration,
 }
 
 impl Options {
-    /// What serves this configuration, all else as it is by default.
-    pub fn new(config: impl Into<PathBuf>) -> Self {
-        Self { config: config.into(), workers: None, kubeconfig: None }
+    /// What serves the configuration in a file or folder, all else as it is by default.
+    pub fn new(path: impl AsRef<Path>) -> Self {
+        Self::at(Place::Path(path.as_ref().to_owned()))
+    }
+
+    /// What serves the configuration at a place, all else as it is by default.
+    pub fn at(config: Place) -> Self {
+        /// Whoever looks at a `ConfigMap` wants to know what became of it, not of each try.
+        const EVENT_PAUSE: Duration = Duration::from_secs(10);
+        let (workers, kubeconfig, admin) = (None, None, None);
+        Self { config, workers, kubeconfig, admin, event_pause: EVENT_PAUSE }
     }
 }
 
@@ -57,6 +73,9 @@ pub enum StartError {
     /// The configuration is wrong.
     #[error("the configuration is wrong")]
     Config(Vec<Diagnostic>),
+    /// The admin listener can not be where somebody wants it.
+    #[error("the admin listener can not be on {0}: {1}")]
+    Admin(SocketAddr, io::Error),
     /// The operating system did not give what is needed.
     #[error("can not start: {0}")]
     System(#[from] io::Error),
@@ -74,8 +93,9 @@ pub enum Stop {
 /// A proxy whose sockets are bound and whose workers serve.
 #[derive(Debug)]
 pub struct Bound {
-    /// The name and the real address of each listener of the first configuration.
-    pub addresses: Vec<(Arc<str>, SocketAddr)>,
+    /// The name and the real address of each listener, as they change; none before the first
+    /// configuration.
+    pub listeners: watch::Receiver<Vec<(Arc<str>, SocketAddr)>>,
     /// The real address of the admin listener, as it changes.
     pub admin: watch::Receiver<Option<SocketAddr>>,
     commands: mpsc::Sender<Command>,
@@ -117,8 +137,9 @@ impl Serve<Forwarding> for Serving {
     }
 }
 
-/// Reads the configuration, binds everything and begins to serve. To be called inside the control
-/// plane's runtime, on which reloads and the admin listener then live.
+/// Reads the configuration, binds everything and begins to serve; a configuration that may come
+/// later is not waited for. To be called inside the control plane's runtime, on which reloads and
+/// the admin listener then live.
 pub async fn bind(options: Options) -> Result<Bound, StartError> {
     let workers = match options.workers {
         Some(workers) => workers.max(1),
@@ -130,29 +151,31 @@ pub async fn bind(options: Options) -> Result<Bound, StartError> {
     metrics.add_source(&registry);
     let cluster = Arc::new(Cluster::new(options.kubeconfig));
     metrics.add_source(&cluster);
-    let mut senders = Vec::with_capacity(workers);
-    for worker in (0..workers).map(WorkerIndex) {
-        let (metrics, cell) = (Arc::clone(&metrics), Arc::clone(&cell));
-        let counted = Arc::clone(&metrics);
-        let changes = registry.changes().clone();
-        senders.push(worker::start(worker, counted, move || {
-            Serving(Rc::new(Proxy::new(worker, metrics, cell, changes)))
-        })?);
-    }
+    let senders = start_workers(workers, &metrics, &cell, &registry)?;
     let causes = Arc::new(Causes(Arc::clone(&metrics)));
     metrics.add_source(&causes);
-    let status: StatusCell = Arc::new(Mutex::new(Status::default()));
+    // Watched before it is read, so that no change falls in between.
+    let (source, changes) = ConfigSource::new(options.config, &cluster, options.event_pause)?;
+    let begin = Status { source: source.shown(), ..Status::default() };
+    let status: StatusCell = Arc::new(Mutex::new(begin));
     let state = Arc::new(State {
         metrics: Arc::clone(&metrics),
         snapshot: Arc::clone(&cell),
         status: Arc::clone(&status),
         draining: false.into(),
     });
-    let source = Arc::new(FileSource::new(options.config));
-    // Watched before it is read, so that no change falls in between.
-    let changes = Arc::clone(&source).watch();
-    let admin = AdminListener::new(Arc::clone(&state));
-    let admin_address = admin.address();
+    let admin_address = AdminAddress {
+        address: options.admin.unwrap_or(AdminConfig::default().address.value),
+        asked_for: options.admin.is_some(),
+    };
+    let mut admin = AdminListener::new(Arc::clone(&state));
+    if source.may_come_later() {
+        let AdminAddress { address, asked_for } = admin_address;
+        admin.plan(address, asked_for).map_err(|error| StartError::Admin(address, error))?;
+        admin.commit();
+    }
+    let (listeners, shown) = watch::channel(Vec::new());
+    let mut announced = Announced { listeners, admin: admin.address(), told: None };
     let mut reloader = Reloader {
         source,
         registry,
@@ -162,28 +185,56 @@ pub async fn bind(options: Options) -> Result<Bound, StartError> {
         status,
         listeners: ListenerSet::new(senders, metrics),
         admin,
+        admin_address,
         certificates: Certificates::default(),
         seen: None,
         retired: Vec::new(),
         drain: DrainConfig::default(),
+        faults: Faults::default(),
     };
-    reloader.reload().await.map_err(StartError::Config)?;
-    let addresses = reloader.addresses();
+    reloader.source.warn().await;
+    match reloader.reload().await {
+        Err(diagnostics) if !reloader.source.may_come_later() => {
+            return Err(StartError::Config(diagnostics));
+        }
+        _ => announced.announce(&reloader),
+    }
+    let bound_admin = announced.admin.clone();
     let (commands, receiver) = mpsc::channel(16);
     let (end, ended) = oneshot::channel();
     tokio::spawn(async move {
-        let drained = run(&mut reloader, &state, changes, receiver).await;
+        let drained = run(&mut reloader, &mut announced, &state, changes, receiver).await;
         drop(causes);
         let _ = end.send(drained);
     });
-    Ok(Bound { addresses, admin: admin_address, commands, ended })
+    Ok(Bound { listeners: shown, admin: bound_admin, commands, ended })
+}
+
+/// Starts the threads of the data plane, which serve what the listeners hand to them.
+fn start_workers(
+    workers: usize,
+    metrics: &Arc<Metrics>,
+    cell: &SnapshotCell,
+    registry: &Registry,
+) -> io::Result<Vec<mpsc::UnboundedSender<worker::Command<Forwarding>>>> {
+    let mut senders = Vec::with_capacity(workers);
+    for worker in (0..workers).map(WorkerIndex) {
+        let (metrics, cell) = (Arc::clone(metrics), Arc::clone(cell));
+        let counted = Arc::clone(&metrics);
+        let changes = registry.changes().clone();
+        senders.push(worker::start(worker, counted, move || {
+            Serving(Rc::new(Proxy::new(worker, metrics, cell, changes)))
+        })?);
+    }
+    Ok(senders)
 }
 
 /// Takes in changes until told to stop, then drains; says whether everything finished in time.
 async fn run(
     reloader: &mut Reloader<AdminListener>,
+    announced: &mut Announced,
     state: &State,
-    mut changes: mpsc::Receiver<()>,
+    mut changes: Changes,
     mut commands: mpsc::Receiver<Command>,
 ) -> bool {
     /// How often snapshots that are out of use are looked at.
@@ -191,7 +242,7 @@ async fn run(
     let mut forget = tokio::time::interval(FORGET);
     let stop = loop {
         tokio::select! {
-            Some(()) = changes.recv() => drop(reloader.reload().await),
+            () = changes.next() => drop(reloader.reload().await),
             command = commands.recv() => match command {
                 Some(Command::Reload(answer)) => drop(answer.send(reloader.reload_asked().await)),
                 Some(Command::Stop(stop)) => break stop,
@@ -200,12 +251,15 @@ async fn run(
             () = reloader.certificates.changed() => reloader.reload_certificates().await,
             _ = forget.tick() => reloader.forget(),
         }
+        announced.announce(reloader);
     };
     // Whoever asks for a reload from now on is told that there is none.
     drop(commands);
     state.draining.store(true, Ordering::Relaxed);
     let (delay, timeout) = reloader.drain();
-    if stop == Stop::Gracefully && !delay.is_zero() {
+    // Nobody sends requests to one that was never ready.
+    let was_ready = state.snapshot.load().generation > 0;
+    if stop == Stop::Gracefully && was_ready && !delay.is_zero() {
         tracing::info!(?delay, "not ready any more, still accepting");
         reloader.leave();
         tokio::time::sleep(delay).await;
@@ -214,7 +268,44 @@ async fn run(
     reloader.close(timeout).await
 }
 
+/// What is known outside of where the proxy listens.
+struct Announced {
+    listeners: watch::Sender<Vec<(Arc<str>, SocketAddr)>>,
+    admin: watch::Receiver<Option<SocketAddr>>,
+    /// Where the log has told that the admin listener is.
+    told: Option<SocketAddr>,
+}
+
+impl Announced {
+    /// Tells of what has changed.
+    fn announce(&mut self, reloader: &Reloader<AdminListener>) {
+        let new = reloader.addresses();
+        self.listeners.send_if_modified(|known| {
+            if *known == new {
+                return false;
+            }
+            for (name, address) in new.iter().filter(|listener| !known.contains(listener)) {
+                tracing::info!(%name, %address, "listening");
+            }
+            *known = new;
+            true
+        });
+        let admin = *self.admin.borrow();
+        if let Some(address) = admin
+            && self.told != admin
+        {
+            tracing::info!(%address, "admin listening");
+        }
+        self.told = admin;
+    }
+}
+
 impl Bound {
+    /// The name and the real address of each listener now; none before the first configuration.
+    pub fn addresses(&self) -> Vec<(Arc<str>, SocketAddr)> {
+        self.listeners.borrow().clone()
+    }
+
     /// Reads the configuration again, as SIGHUP does; the diagnostics say why it was refused.
     pub async fn reload(&self) -> Result<Reload, Vec<Diagnostic>> {
         let (answer, answered) = oneshot::channel();

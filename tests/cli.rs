@@ -31,8 +31,10 @@ routes:
 
 fn serin() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_serin"));
-    for variable in ["SERIN_CONFIG", "SERIN_WORKERS", "SERIN_LOG", "SERIN_LOG_FORMAT"] {
-        command.env_remove(variable);
+    for (variable, _) in std::env::vars_os() {
+        if variable.as_encoded_bytes().starts_with(b"SERIN_") {
+            command.env_remove(variable);
+        }
     }
     command
 }
@@ -161,8 +163,10 @@ fn bad_usage_is_exit_code_2() {
     let folder = folder(&[("serin.yaml", GOOD)]);
     let (code, _, help) = ended(&[], folder.path());
     assert!(code == 2 && help.contains("Usage: serin") && help.contains("Examples:"), "{help}");
-    let cases: [(&[&str], &str); 9] = [
-        (&["run"], "--config"),
+    let cases: [(&[&str], &str); 11] = [
+        (&["run"], "<--config <PATH>|--configmap <NAMESPACE/NAME[/KEY]>|--configmap-selector"),
+        (&["run", "-c", "serin.yaml", "--configmap", "shop/serin"], "with"),
+        (&["run", "-c", "serin.yaml", "--admin", "9901"], "--admin <IP:PORT>"),
         (&["run", "-c", "serin.yaml", "--workers", "0"], "1..=1024"),
         (&["run", "-c", "serin.yaml", "--workers", "1025"], "1..=1024"),
         (&["run", "-c", "serin.yaml", "--log", "inof"], "`inof` is no level"),
@@ -180,6 +184,64 @@ fn bad_usage_is_exit_code_2() {
     for command in ["run", "check", "explain", "demo", "schema", "completions", "man"] {
         let (code, help, _) = ended(&[command, "--help"], folder.path());
         assert!(code == 0 && help.contains("Examples:"), "{command}: {help}");
+    }
+}
+
+#[test]
+fn a_config_map_that_can_not_be_is_bad_usage() {
+    let folder = folder(&[]);
+    let present = cfg!(feature = "kube");
+    for (option, value, expected) in [
+        ("--configmap", "serin", "write NAMESPACE/NAME or NAMESPACE/NAME/KEY, such as shop/serin"),
+        ("--configmap", "Shop/serin", "`Shop` is no namespace"),
+        ("--configmap", "shop/serin/a/b", "`a/b` is no key of a ConfigMap"),
+        ("--configmap-selector", "app=serin", "write NAMESPACE/SELECTOR, such as shop/app=serin"),
+        ("--configmap-selector", "shop/", "the selector is empty"),
+    ] {
+        let expected = if present { expected } else { "this build of Serin knows no Kubernetes" };
+        let (code, out, error) = ended(&["run", option, value], folder.path());
+        assert_eq!((code, out.as_str()), (2, ""), "{value}");
+        assert!(error.contains(option) && error.contains(expected), "{value}: {error}");
+        let variable = if option == "--configmap" { "CONFIGMAP" } else { "CONFIGMAP_SELECTOR" };
+        let mut command = serin();
+        let output = command.arg("run").env(format!("SERIN_{variable}"), value).output().unwrap();
+        assert_eq!(output.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&output.stderr).contains(expected));
+    }
+}
+
+#[cfg(feature = "kube")]
+#[test]
+fn a_run_without_the_api_is_alive_until_it_is_terminated() {
+    let folder = folder(&[]);
+    for signal in ["-TERM", "-INT"] {
+        let arguments = ["run", "--configmap", "shop/serin", "--kubeconfig", "none.yaml"];
+        let mut command = serin();
+        command.args(arguments).env("SERIN_ADMIN", "127.0.0.1:0");
+        let mut running = Running::spawn(&mut command, folder.path());
+        let admin = address(&running.line(&["admin listening"]));
+        running.line(&["there is no configuration yet: configmap/shop/serin", "none.yaml"]);
+        assert!(get(admin, "/livez", "").starts_with("HTTP/1.1 200 "));
+        let ready = get(admin, "/readyz", "");
+        assert!(ready.starts_with("HTTP/1.1 503 ") && ready.contains("none.yaml"), "{ready}");
+        running.signal("-HUP");
+        running.signal(signal);
+        assert_eq!(running.exit_code(), 0);
+    }
+}
+
+#[test]
+fn an_admin_address_that_is_taken_ends_the_start() {
+    let folder = folder(&[("serin.yaml", &GOOD.replace("admin:", "#"))]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let arguments = ["run", "-c", "serin.yaml", "--admin", &address];
+    let (code, _, error) = ended(&arguments, folder.path());
+    assert!(code == 2 && error.contains(&format!("can not listen on {address}")), "{error}");
+    if cfg!(feature = "kube") {
+        let arguments = ["run", "--configmap", "shop/serin", "--admin", &address];
+        let (code, _, error) = ended(&arguments, folder.path());
+        assert!(code == 1 && error.contains(&format!("can not be on {address}")), "{error}");
     }
 }
 
@@ -321,6 +383,25 @@ fn explain_tells_the_decision_and_why() {
     let (code, out, error) = ended(&["explain", "-c", "bad.yaml", "http://a/"], folder.path());
     assert_eq!((code, out.as_str()), (2, ""));
     assert!(error.contains("bad.yaml:1:9: error: routes: expected a list"), "{error}");
+}
+
+#[cfg(feature = "kube")]
+#[test]
+fn check_and_explain_need_no_cluster() {
+    let stable = "name: stable, endpoints: [127.0.0.1:9]";
+    let pool = "name: stable, kubernetes: { namespace: shop, service: stable, port: 80 }";
+    let folder = folder(&[("serin.yaml", &GOOD.replace(stable, pool))]);
+    let ended = |arguments: &[&str]| {
+        let mut command = serin();
+        command.args(arguments).current_dir(folder.path()).env("KUBECONFIG", "/nowhere");
+        let output = command.output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let checked = ended(&["check", "serin.yaml"]);
+    assert_eq!(checked, (0, "1 configuration checked: no problems\n".to_owned()));
+    let user = ["-H", "x-user-id: u-1", "http://shop.example.com/shop"];
+    let (code, out) = ended(&[&["explain", "-c", "serin.yaml"], &user[..]].concat());
+    assert!(code == 0 && out.contains("weights   stable 75 (75%), canary 25 (25%)\n"), "{out}");
 }
 
 #[test]

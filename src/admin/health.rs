@@ -3,6 +3,7 @@
 use super::State;
 use super::answer::{Answer, text};
 use http::StatusCode;
+use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
 /// 200 while the process can answer at all; a restart would help against nothing else.
@@ -16,9 +17,15 @@ pub(super) fn readyz(state: &State, _: &[u8]) -> Answer {
         return text(StatusCode::OK, "ok\n");
     }
     let reason = if state.draining.load(Ordering::Relaxed) {
-        "not ready: draining\n"
+        "not ready: draining\n".to_owned()
     } else {
-        "not ready: no configuration is in use yet\n"
+        let status = state.status.lock();
+        let mut reason = "not ready: no configuration is in use yet\n".to_owned();
+        for diagnostic in status.last_error.iter().flat_map(|error| &error.diagnostics) {
+            // Writing to a string can not fail.
+            let _ = writeln!(reason, "{diagnostic}");
+        }
+        reason
     };
     text(StatusCode::SERVICE_UNAVAILABLE, reason)
 }

@@ -65,6 +65,12 @@ impl Reason {
         }
     }
 
+    /// Whether the same may succeed later, without anybody having allowed anything.
+    pub(super) const fn may_pass(self) -> bool {
+        use Reason::{ServerError, Throttled, Unauthorized, Unconfigured, Unreachable};
+        matches!(self, Unconfigured | Unreachable | Unauthorized | Throttled | ServerError)
+    }
+
     const fn of(status: u16) -> Self {
         match status {
             401 => Self::Unauthorized,

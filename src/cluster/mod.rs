@@ -9,6 +9,8 @@ mod absent;
 #[cfg(feature = "kube")]
 mod client;
 #[cfg(feature = "kube")]
+pub mod events;
+#[cfg(feature = "kube")]
 pub mod facts;
 #[cfg(feature = "kube")]
 mod failure;

@@ -1,6 +1,7 @@
 //! The cluster: whoever asks for a set of objects gets what is there, as it changes.
 
 use super::client::Access;
+use super::events::Events;
 use super::facts::{ConfigMapFacts, PodFacts, ServiceFacts, SliceFacts};
 use super::failure::Failure;
 use super::shared::{Scope, Shared, Watching};
@@ -9,6 +10,7 @@ use crate::telemetry::metrics::Source;
 use crate::telemetry::sink::Sink;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The cluster in which endpoints and configurations are found.
 #[derive(Debug)]
@@ -38,6 +40,12 @@ impl Cluster {
     /// A client of its API; cheap to ask for again.
     pub async fn client(&self) -> Result<kube::Client, Failure> {
         self.access.client().await
+    }
+
+    /// What tells of objects by Events, at most one in this time. To be called inside a tokio
+    /// runtime.
+    pub fn events(&self, pause: Duration) -> Events {
+        Events::start(Arc::clone(&self.access), Arc::clone(&self.tally), pause)
     }
 
     /// The pods in a scope, as they change.

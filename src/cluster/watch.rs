@@ -291,7 +291,9 @@ impl<T: Facts> Drop for Watch<T> {
 }
 
 /// An answer, if it begins in time.
-async fn in_time<A>(asking: impl Future<Output = kube::Result<A>>) -> Result<A, Failure> {
+pub(super) async fn in_time<A>(
+    asking: impl Future<Output = kube::Result<A>>,
+) -> Result<A, Failure> {
     let answer = timeout(ANSWER_TIMEOUT, asking.map_err(|error| Failure::from(&error))).await;
     answer.unwrap_or_else(|_| Err(Failure::silence(ANSWER_TIMEOUT)))
 }

@@ -13,5 +13,5 @@ pub mod tree;
 pub use diagnostic::{Diagnostic, render_json, render_text};
 pub use read::{Read, read};
 pub use root::Config;
-pub use source::{FileSource, RawFile, fingerprint};
+pub use source::{FileSource, Place, RawFile, fingerprint};
 pub use tree::Document;

@@ -3,9 +3,9 @@
 use super::certificates::{self, Certificates};
 use super::compile::{Compiled, compile, split_weights};
 use super::diagnostic::{Diagnostic, render_text};
-use super::source::{FileSource, RawFile, fingerprint};
+use super::source::{Outcome, RawFile, Reading, Source, fingerprint};
 use crate::base::clock;
-use crate::base::problem::Problems;
+use crate::base::problem::{Location, Problems};
 use crate::listener::ListenerConfig;
 use crate::listener::set::{ListenerSet, Plan};
 use crate::proxy::downstream::Forwarding;
@@ -29,17 +29,17 @@ use std::time::Duration;
 pub struct Status {
     /// The number of the configuration in use; 0 before the first.
     pub generation: u64,
-    /// Where it comes from.
+    /// Where it comes from, or shall come from.
     pub source: String,
     /// When it was taken into use, RFC 3339 in UTC.
     pub time: Option<String>,
     /// What is strange about it.
     pub warnings: Vec<Diagnostic>,
-    /// Why the newest change was refused; nothing once a later one is in use.
+    /// Why the newest change was refused, or why none can be seen; nothing once that is over.
     pub last_error: Option<LastError>,
 }
 
-/// Why the newest change was refused.
+/// Why the newest change was refused, or why none can be seen.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct LastError {
@@ -62,9 +62,31 @@ pub trait AdminSocket: Send {
     fn abandon(&mut self);
 }
 
+/// Where the admin listener is when the document does not say.
+#[derive(Debug, Clone, Copy)]
+pub struct AdminAddress {
+    /// The address and port.
+    pub address: SocketAddr,
+    /// Whether somebody asked for it: then it is an error if it can not be had.
+    pub asked_for: bool,
+}
+
+/// Why the newest configuration is not in use.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    /// Why the one that was seen last was refused.
+    refused: Option<Vec<Diagnostic>>,
+    /// Why the source can not be looked at.
+    trouble: Option<Diagnostic>,
+    /// Why what is there could not be read, until it was read.
+    unreadable: Vec<Diagnostic>,
+    /// When the newest of these came or went, RFC 3339 in UTC.
+    time: String,
+}
+
 /// The writer of the snapshot in use.
 pub struct Reloader<A> {
-    pub(crate) source: Arc<FileSource>,
+    pub(crate) source: Source,
     pub(crate) registry: Arc<Registry>,
     /// What looks after the pools.
     pub(crate) control: Control,
@@ -73,6 +95,8 @@ pub struct Reloader<A> {
     pub(crate) status: StatusCell,
     pub(crate) listeners: ListenerSet<Forwarding>,
     pub(crate) admin: A,
+    /// Where it listens when the document does not say.
+    pub(crate) admin_address: AdminAddress,
     /// What tells of certificate files that may have changed.
     pub(crate) certificates: Certificates,
     /// What was read last, accepted or not.
@@ -80,30 +104,31 @@ pub struct Reloader<A> {
     /// Snapshots out of use that a worker may still hold: dropped here and not on its thread.
     pub(crate) retired: Vec<Arc<Snapshot>>,
     pub(crate) drain: super::root::DrainConfig,
+    pub(crate) faults: Faults,
 }
 
 impl<A: AdminSocket> Reloader<A> {
     /// The same as [`Reloader::reload`] for somebody who waits for the answer: what was refused
     /// before is looked at again.
     pub async fn reload_asked(&mut self) -> Result<Reload, Vec<Diagnostic>> {
-        if self.status.lock().last_error.is_some() {
+        if self.faults.refused.is_some() {
             self.seen = None;
+            self.faults.unreadable.clear();
         }
         self.reload().await
     }
 
     /// Reads the source and takes it into use if it is new and right; the diagnostics say why not.
     pub async fn reload(&mut self) -> Result<Reload, Vec<Diagnostic>> {
-        let source = Arc::clone(&self.source);
-        let read = tokio::task::spawn_blocking(move || source.read());
-        let files = match read.await {
-            Ok(Ok(files)) => files,
-            Ok(Err(diagnostics)) => {
-                self.seen = None;
-                return Err(self.rejected(diagnostics));
-            }
-            Err(error) => return Err(self.rejected(vec![self.failed(&error.to_string())])),
+        let Reading { files, trouble } = self.source.read().await;
+        self.note_trouble(trouble);
+        let files = match files {
+            Some(Ok(files)) => files,
+            Some(Err(diagnostics)) => return self.unreadable(diagnostics),
+            // The last good configuration serves on.
+            None => return Err(self.faults.trouble.iter().cloned().collect()),
         };
+        self.faults.unreadable.clear();
         let new = fingerprint(&files);
         if self.seen.replace(new) == Some(new) {
             self.metrics.reloaded(Reload::Unchanged);
@@ -143,9 +168,11 @@ impl<A: AdminSocket> Reloader<A> {
         let listeners = &compiled.config.listeners;
         let plan = self.listeners.plan(listeners, forwarding, &loaded.servers, &mut problems);
         let admin = &compiled.config.admin.address;
-        let asked_for = admin.at != crate::base::problem::Location::default();
-        if let Err(error) = self.admin.plan(admin.value, asked_for) {
-            problems.error(admin.at, format!("can not listen on {}: {error}", admin.value));
+        let is_said = admin.at != Location::default();
+        let said = is_said.then_some(AdminAddress { address: admin.value, asked_for: true });
+        let AdminAddress { address, asked_for } = said.unwrap_or(self.admin_address);
+        if let Err(error) = self.admin.plan(address, asked_for) {
+            problems.error(admin.at, format!("can not listen on {address}: {error}"));
         }
         if problems.any_error() {
             self.admin.abandon();
@@ -177,12 +204,14 @@ impl<A: AdminSocket> Reloader<A> {
             tracing::warn!("{warning}");
         }
         tracing::info!(generation, routes = self.cell.load().routes.len(), "configuration in use");
+        self.source.tell(&Outcome::Accepted { generation, warnings: warnings.len() });
+        self.faults.refused = None;
         *self.status.lock() = Status {
             generation,
-            source: self.source.path().display().to_string(),
+            source: self.source.shown(),
             time: Some(clock::rfc3339(clock::unix_seconds())),
             warnings,
-            last_error: None,
+            last_error: self.faults.last_error(),
         };
         if !removed.listeners.is_empty() {
             tokio::spawn(async move {
@@ -241,27 +270,69 @@ impl<A: AdminSocket> Reloader<A> {
         self.listeners.close(timeout).drained().await
     }
 
-    fn rejected(&self, diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    fn rejected(&mut self, diagnostics: Vec<Diagnostic>) -> Vec<Diagnostic> {
         self.metrics.reloaded(Reload::Rejected);
         let mut status = self.status.lock();
-        // Who starts the first configuration tells why there is none.
-        if status.generation > 0 {
-            tracing::error!(
-                "the configuration was rejected, generation {} stays in use\n{}",
-                status.generation,
-                render_text(&diagnostics).trim_end()
-            );
+        let text = render_text(&diagnostics);
+        match status.generation {
+            0 if self.source.may_come_later() => {
+                tracing::error!("the configuration was rejected\n{}", text.trim_end());
+            }
+            // Who starts the first configuration tells why there is none.
+            0 => {}
+            generation => tracing::error!(
+                "the configuration was rejected, generation {generation} stays in use\n{}",
+                text.trim_end()
+            ),
         }
-        status.last_error = Some(LastError {
-            time: clock::rfc3339(clock::unix_seconds()),
-            diagnostics: diagnostics.clone(),
-        });
+        self.source.tell(&Outcome::Rejected(&diagnostics));
+        self.faults.refused = Some(diagnostics.clone());
+        self.faults.time = clock::rfc3339(clock::unix_seconds());
+        status.last_error = self.faults.last_error();
         diagnostics
     }
 
+    /// What is there can not be read; told once for as long as that is so.
+    fn unreadable(&mut self, diagnostics: Vec<Diagnostic>) -> Result<Reload, Vec<Diagnostic>> {
+        self.seen = None;
+        if self.faults.unreadable == diagnostics {
+            self.metrics.reloaded(Reload::Unchanged);
+            return Ok(Reload::Unchanged);
+        }
+        self.faults.unreadable.clone_from(&diagnostics);
+        Err(self.rejected(diagnostics))
+    }
+
+    /// Notes whether the source can be looked at; told when that changes.
+    fn note_trouble(&mut self, trouble: Option<Diagnostic>) {
+        if self.faults.trouble == trouble {
+            return;
+        }
+        let mut status = self.status.lock();
+        match (&trouble, status.generation) {
+            (Some(why), 0) => tracing::warn!("there is no configuration yet: {why}"),
+            (Some(why), generation) => {
+                tracing::warn!(
+                    "the configuration can not be looked at, generation {generation} stays in use: {why}"
+                );
+            }
+            (None, _) => tracing::info!(source = self.source.shown(), "the configuration is there"),
+        }
+        self.faults.trouble = trouble;
+        self.faults.time = clock::rfc3339(clock::unix_seconds());
+        status.last_error = self.faults.last_error();
+    }
+
     fn failed(&self, error: &str) -> Diagnostic {
-        let source = self.source.path().display().to_string();
-        Diagnostic::error(source, format!("reading it failed: {error}"))
+        Diagnostic::error(self.source.shown(), format!("compiling it failed: {error}"))
+    }
+}
+
+impl Faults {
+    fn last_error(&self) -> Option<LastError> {
+        let refused = self.refused.iter().flatten();
+        let diagnostics: Vec<_> = self.trouble.iter().chain(refused).cloned().collect();
+        (!diagnostics.is_empty()).then(|| LastError { time: self.time.clone(), diagnostics })
     }
 }
 

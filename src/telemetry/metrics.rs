@@ -109,7 +109,7 @@ metrics! {
     KubernetesWatches GAUGE "serin_kubernetes_watches" ["resource" "state"]
         "Watches of the Kubernetes API by how they stand; one that fails shows what it saw last.";
     KubernetesFailures COUNTER "serin_kubernetes_failures_total" ["resource" "reason"]
-        "Lists and watches of the Kubernetes API that failed, by why.";
+        "Lists, watches and Events of the Kubernetes API that failed, by why.";
     BuildInfo GAUGE "serin_build_info" ["version"]
         "Always 1; says which build this is.";
     HttpRequestDuration HISTOGRAM "http_request_duration_seconds" ["status"]

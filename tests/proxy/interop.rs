@@ -113,7 +113,7 @@ async fn grpcio_gets_through_the_proxy_what_it_gets_without() {
 ";
     let drain = "{ delay: 0s, timeout: 10s }";
     let app = App::start(&config_with(&listeners, drain, &pools, routes)).await;
-    let secure = app.bound.addresses.iter().find(|(name, _)| **name == *"secure").unwrap().1;
+    let secure = app.bound.addresses().iter().find(|(name, _)| **name == *"secure").unwrap().1;
     call(&["call", &secure.to_string(), "shop.test", &cert.display().to_string()], 14).await;
     call(&["kill", &app.address.to_string()], 15).await;
     app.metric_is("serin_requests_in_flight", &[], 0.0).await;

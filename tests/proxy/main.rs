@@ -17,6 +17,8 @@ mod cluster_support;
 #[cfg(feature = "kube")]
 mod cluster_writes;
 mod cohorts;
+#[cfg(feature = "kube")]
+mod configmap;
 mod connections;
 #[cfg(feature = "dns")]
 mod dns;

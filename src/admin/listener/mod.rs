@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use spares::Spares;
 use std::convert::Infallible;
 use std::io;
@@ -22,6 +23,9 @@ use tokio::sync::watch;
 
 /// The most admin connections at one time.
 const CONNECTIONS_MAX: usize = 256;
+/// Connections that the kernel holds until they are accepted, as many as the standard library asks
+/// for.
+const BACKLOG: i32 = 128;
 /// How long a client may take for a request's head, and how long its connection may be idle.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long a connection may be kept, so that a client that does not read its answer holds on to
@@ -44,6 +48,7 @@ pub struct AdminListener {
 #[derive(Debug)]
 struct Current {
     configured: SocketAddr,
+    socket: Arc<tokio::net::TcpListener>,
     stop: Drain,
 }
 
@@ -61,12 +66,21 @@ impl AdminListener {
         Self { state, current: None, planned: None, address: watch::Sender::new(None) }
     }
 
-    /// Whether an address can not be bound for the socket in use, as when moving from loopback to
-    /// every address under one port.
-    fn holds(&self, address: SocketAddr, error: &io::Error) -> bool {
-        error.kind() == io::ErrorKind::AddrInUse
-            && self.current.is_some()
-            && self.address.borrow().is_some_and(|current| current.port() == address.port())
+    /// Binds an address that only the socket in use may have, as when moving from loopback to every
+    /// address under one port.
+    fn bind(&self, address: SocketAddr) -> io::Result<TcpListener> {
+        let error = match TcpListener::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => error,
+            bound => return bound,
+        };
+        let ours = self.address.borrow().is_some_and(|ours| ours.port() == address.port());
+        let Some(current) = self.current.as_ref().filter(|_| ours) else { return Err(error) };
+        let in_use = SockRef::from(&*current.socket);
+        // For this moment only; whoever binds without it hears that the port is taken, as before.
+        in_use.set_reuse_port(true)?;
+        let beside = bind_beside(address);
+        in_use.set_reuse_port(false)?;
+        beside
     }
 
     /// The real address, as it changes.
@@ -83,7 +97,7 @@ impl AdminSocket for AdminListener {
             self.planned = Some(Planned::Keep);
             return Ok(());
         }
-        let bound = TcpListener::bind(address).and_then(|socket| {
+        let bound = self.bind(address).and_then(|socket| {
             socket.set_nonblocking(true)?;
             Ok(socket)
         });
@@ -97,10 +111,6 @@ impl AdminSocket for AdminListener {
             Err(error) if !asked_for && error.kind() == io::ErrorKind::AddrInUse => {
                 tracing::warn!(%address, "the default admin address is taken: there is no admin listener; set `admin.address`");
                 Planned::Without
-            }
-            Err(error) if self.holds(address, &error) => {
-                let text = "the admin listener in use has this port; take another, or restart";
-                return Err(io::Error::new(error.kind(), text));
             }
             Err(error) => return Err(error),
         });
@@ -118,7 +128,7 @@ impl AdminSocket for AdminListener {
             Some(Planned::Keep) | None => return,
         };
         let socket = match tokio::net::TcpListener::from_std(socket) {
-            Ok(socket) => socket,
+            Ok(socket) => Arc::new(socket),
             Err(error) => {
                 tracing::error!(%configured, %error, "no admin listener");
                 return;
@@ -126,9 +136,9 @@ impl AdminSocket for AdminListener {
         };
         self.address.send_replace(socket.local_addr().ok());
         let (stop, stopping) = drain::pair();
-        tokio::spawn(accept(socket, Arc::clone(&self.state), stopping, spares));
+        tokio::spawn(accept(Arc::clone(&socket), Arc::clone(&self.state), stopping, spares));
         // The old listener ends here: dropping its drain asks its connections to finish.
-        self.current = Some(Current { configured, stop });
+        self.current = Some(Current { configured, socket, stop });
     }
 
     fn abandon(&mut self) {
@@ -142,9 +152,20 @@ impl Drop for Current {
     }
 }
 
+/// Binds an address beside a socket of this process that allows it.
+fn bind_beside(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_reuse_port(false)?;
+    Ok(socket.into())
+}
+
 /// Accepts; with spare file descriptors while clients of the proxy hold all others.
 async fn accept(
-    socket: tokio::net::TcpListener,
+    socket: Arc<tokio::net::TcpListener>,
     state: Arc<State>,
     mut stopping: Draining,
     spares: Arc<Spares>,

@@ -67,12 +67,28 @@ async fn an_address_that_is_taken_is_an_error_only_if_somebody_asked_for_it() {
     assert!(listener.plan(other, true).is_err());
     listener.commit();
     assert_eq!(*listener.address().borrow(), Some(address));
-    let everywhere = SocketAddr::from(([0, 0, 0, 0], address.port()));
-    let error = listener.plan(everywhere, true).unwrap_err();
-    assert!(error.to_string().contains("listener in use"), "{error}");
     listener.plan(other, false).unwrap();
     listener.commit();
     assert_eq!(*listener.address().borrow(), None);
+}
+
+#[tokio::test]
+async fn a_listener_can_move_to_every_address_under_its_port() {
+    let (mut listener, address) = listening();
+    let everywhere = SocketAddr::from(([0, 0, 0, 0], address.port()));
+    listener.plan(everywhere, true).unwrap();
+    // A change that is refused leaves the one in use alone.
+    listener.abandon();
+    let request = "GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    assert!(ask(address, request).await.ends_with("ok\n"));
+    listener.plan(everywhere, true).unwrap();
+    listener.commit();
+    assert_eq!(*listener.address().borrow(), Some(everywhere));
+    let elsewhere = SocketAddr::from(([127, 0, 0, 2], address.port()));
+    assert!(ask(elsewhere, request).await.ends_with("ok\n"));
+    // Another process still hears that the port is taken.
+    assert!(std::net::TcpListener::bind(everywhere).is_err());
+    assert!(std::net::TcpListener::bind(address).is_err());
 }
 
 #[tokio::test]

@@ -66,7 +66,8 @@ async fn serve(path: &Path, origin: Origin) -> anyhow::Result<ExitCode> {
         Err(error) => return Err(error.into()),
     };
     let first = config.listeners.first().map(|listener| listener.name.as_str());
-    let proxy = bound.addresses.iter().find(|(name, _)| Some(&**name) == first);
+    let addresses = bound.addresses();
+    let proxy = addresses.iter().find(|(name, _)| Some(&**name) == first);
     let guide = Guide {
         origin,
         file: path,

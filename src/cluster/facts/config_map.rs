@@ -15,6 +15,8 @@ pub struct ConfigMapFacts {
     pub made: i64,
     /// Its texts by key.
     pub data: BTreeMap<String, String>,
+    /// The keys of what it has that is no text.
+    pub binary: Vec<String>,
 }
 
 impl Facts for ConfigMapFacts {
@@ -29,6 +31,7 @@ impl Facts for ConfigMapFacts {
             version: metadata.resource_version.unwrap_or_default(),
             made: made.unwrap_or_default(),
             data: object.data.unwrap_or_default(),
+            binary: object.binary_data.unwrap_or_default().into_keys().collect(),
         }
     }
 }

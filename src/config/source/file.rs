@@ -84,16 +84,19 @@ impl FileSource {
         if failures.is_empty() { Ok(files) } else { Err(failures) }
     }
 
+    /// The files that are to be read, as far as they can be seen.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        if self.path.is_dir() { self.names().unwrap_or_default() } else { vec![self.path.clone()] }
+    }
+
     /// The files to read, sorted; one more than allowed shows that there are too many.
     fn names(&self) -> io::Result<Vec<PathBuf>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
             let name = entry.file_name();
-            let name = name.as_encoded_bytes();
             let path = entry.path();
-            let ours = !name.starts_with(b".")
-                && (name.ends_with(b".yaml") || name.ends_with(b".yml"))
+            let ours = is_document(name.as_encoded_bytes())
                 && fs::metadata(&path).map_or(true, |found| found.is_file());
             if ours {
                 names.push(path);
@@ -105,6 +108,11 @@ impl FileSource {
         names.sort();
         Ok(names)
     }
+}
+
+/// Whether what has this name among others is part of the configuration.
+pub(super) fn is_document(name: &[u8]) -> bool {
+    !name.starts_with(b".") && (name.ends_with(b".yaml") || name.ends_with(b".yml"))
 }
 
 fn read_file(path: &Path, room: &mut usize) -> Result<RawFile, Box<Diagnostic>> {

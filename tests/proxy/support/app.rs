@@ -1,6 +1,6 @@
 //! The app in the process, its configuration file and its metrics.
 
-use super::{Client, Response, eventually, within};
+use super::{Client, Response, eventually, nobody, within};
 use serin::app::{Bound, Options, Stop, bind};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -43,9 +43,24 @@ impl App {
 
     async fn start_with(folder: TempDir, options: Options, file: PathBuf) -> Self {
         let bound = within(bind(options)).await.unwrap();
-        let web = bound.addresses.iter().find(|(name, _)| **name == *"web");
-        let address = web.or(bound.addresses.first()).unwrap().1;
+        let addresses = bound.addresses();
+        let web = addresses.iter().find(|(name, _)| **name == *"web");
+        let address = web.or(addresses.first()).unwrap().1;
         Self { address, _folder: folder, bound, file }
+    }
+
+    /// Starts with a configuration that may come later.
+    pub(crate) async fn start_early(options: Options) -> Self {
+        let bound = within(bind(Options { workers: Some(2), ..options })).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("unused");
+        Self { address: nobody(), _folder: folder, bound, file }
+    }
+
+    /// Waits for the first configuration.
+    pub(crate) async fn listening(&mut self) {
+        let listening = self.bound.listeners.wait_for(|listeners| !listeners.is_empty());
+        self.address = within(listening).await.unwrap()[0].1;
     }
 
     /// Replaces the file at once, as an editor does, and waits until the change is in use.
