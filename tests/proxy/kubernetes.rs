@@ -307,3 +307,49 @@ async fn a_thousand_pods_come_and_go_and_no_request_notices() {
     // More than the one that stays were asked, each on connections of its own.
     assert!(origin.connections() > 50, "{}", origin.connections());
 }
+
+#[tokio::test]
+async fn a_rolling_upgrade_of_both_versions_loses_no_request() {
+    let cluster = Cluster::start().await;
+    let mut pods = Vec::new();
+    for (version, number) in [("v1", 0), ("v1", 1), ("v1", 2), ("v2", 0), ("v2", 1), ("v2", 2)] {
+        let (origin, name) = (Origin::named(version).await, format!("{version}-{number}"));
+        cluster.put(pod_at(&origin, &name, version));
+        pods.push((origin, name, version));
+    }
+    let pool = |name: &str, version: &str| {
+        let labels = format!("selector: version={version}");
+        format!("  - {{ name: {name}, kubernetes: {{ namespace: shop, {labels}, port: http }} }}\n")
+    };
+    let yaml = format!(
+        "listeners: [{{ name: web, address: '127.0.0.1:0' }}]\n\
+         admin: {{ address: '127.0.0.1:0' }}\n\
+         drain: {{ delay: 0s, timeout: 10s }}\n\
+         pools:\n{}{}\
+         routes: [{{ name: all, split: [{{ to: {{ stable: 1, shop: 1 }} }}] }}]\n",
+        pool("stable", "v1"),
+        pool("shop", "v2")
+    );
+    let app = App::start_in(&cluster, &yaml).await;
+    let load = Load::start(app.address, 4);
+    let count = async |state| app.metric("serin_endpoints", &[("state", state)]).await;
+    let mut kept = Vec::new();
+    for (origin, name, version) in pods {
+        // One more, and when it is in use, one less: what is told to end ends when nobody asks it.
+        let new = Origin::named(version).await;
+        cluster.put(pod_at(&new, &format!("{name}-new"), version));
+        eventually("the new one is in use", async || count("usable").await > 6.5).await;
+        cluster.edit("pods", "shop", &name, |pod| {
+            pod["metadata"]["deletionTimestamp"] = "2026-11-27T12:00:00Z".into();
+        });
+        eventually("the old one is not", async || count("draining").await > 0.5).await;
+        let asked = origin.requests();
+        drop(origin);
+        cluster.delete("pods", "shop", &name);
+        eventually("it is forgotten", async || count("draining").await < 0.5).await;
+        assert!(asked > 0, "{name}");
+        kept.push(new);
+    }
+    assert!(load.sent() > 500, "{}", load.sent());
+    assert_eq!(load.failures().await, Vec::<String>::new());
+}
