@@ -126,7 +126,13 @@ impl<A: AdminSocket> Reloader<A> {
             Some(Ok(files)) => files,
             Some(Err(diagnostics)) => return self.unreadable(diagnostics),
             // The last good configuration serves on.
-            None => return Err(self.faults.trouble.iter().cloned().collect()),
+            None => {
+                return self
+                    .faults
+                    .trouble
+                    .clone()
+                    .map_or(Ok(Reload::Unchanged), |why| Err(vec![why]));
+            }
         };
         self.faults.unreadable.clear();
         let new = fingerprint(&files);

@@ -60,8 +60,7 @@ impl ConfigMapSource {
         };
         let trouble = failure.map(|failure| self.say(format!("the Kubernetes API: {failure}")));
         let Some(objects) = objects else {
-            let waiting = || self.say("waiting for the Kubernetes API");
-            return Reading { files: None, trouble: Some(trouble.unwrap_or_else(waiting)) };
+            return Reading { files: None, trouble };
         };
         let Some((name, found)) = pick(&objects) else {
             let missing = match self.place {

@@ -37,7 +37,8 @@ pub struct Reading {
     /// The configuration, or why it can not be read although it is there; nothing if it is not
     /// known whether there is one.
     pub files: Option<Result<Vec<RawFile>, Vec<Diagnostic>>>,
-    /// Why the source can not be looked at now: what was found may be old.
+    /// Why the source can not be looked at now: what was found may be old. Nothing as well while
+    /// it is waited for the first answer.
     pub trouble: Option<Diagnostic>,
 }
 
