@@ -126,8 +126,8 @@ async fn the_service_says_what_its_endpoints_speak() {
 
 #[tokio::test]
 async fn a_pod_that_is_deleted_gets_nothing_new_within_a_tenth_of_a_second_and_finishes() {
-    let cluster = Cluster::start().await;
     static HELD: Semaphore = Semaphore::const_new(0);
+    let cluster = Cluster::start().await;
     let leaving = Origin::start(async |mut connection: Connection| {
         while let Ok((head, _)) = connection.request().await {
             if head.target() == "/slow" {
