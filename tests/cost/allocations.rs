@@ -3,7 +3,8 @@
 use crate::ALLOCATOR;
 use crate::exchange::{Client, origin, yaml};
 use http::{HeaderMap, HeaderValue, Method};
-use serin::app::{Options, Stop, bind};
+use parking_lot::Mutex;
+use serin::app::{Bound, Options, Stop, bind};
 use serin::config::RawFile;
 use serin::config::compile::{apply_endpoints, compile};
 use serin::predicate::Head;
@@ -11,19 +12,50 @@ use serin::proxy::decide::decide;
 use serin::telemetry::metrics::Metrics;
 use serin::upstream::registry::Registry;
 use stats_alloc::Region;
-use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use tokio::runtime::{Builder, Runtime};
 
 /// What a forwarded request may allocate: its future, the buffers of two heads, and the maps of
 /// their fields with room for ours.
 const REQUEST_MAX: usize = 9;
 
+/// What a connection without a request may keep; its clients' part included, which is little.
+const CONNECTION_BYTES_MAX: usize = 2_048;
+
 /// One test counts at a time: the allocator is that of the process.
 static COUNTING: Mutex<()> = Mutex::new(());
 
+/// The whole proxy with one worker.
+struct Proxy {
+    address: SocketAddr,
+    runtime: Runtime,
+    bound: Bound,
+    _folder: tempfile::TempDir,
+}
+
+impl Proxy {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("serin.yaml");
+        std::fs::write(&file, yaml(origin())).unwrap();
+        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let options = Options { workers: Some(1), ..Options::new(&file) };
+        let bound = runtime.block_on(bind(options)).unwrap();
+        Self { address: bound.addresses()[0].1, runtime, bound, _folder: folder }
+    }
+
+    fn stop(&mut self) {
+        self.runtime.block_on(async {
+            self.bound.stop(Stop::Soon).await;
+            assert!(self.bound.ended().await);
+        });
+    }
+}
+
 #[test]
 fn a_decision_allocates_nothing() {
-    let _counting = COUNTING.lock().unwrap();
+    let _counting = COUNTING.lock();
     let metrics = Arc::new(Metrics::new(1));
     let registry = Registry::new(Arc::clone(&metrics));
     let text = yaml(([127, 0, 0, 1], 1).into());
@@ -56,15 +88,9 @@ fn a_decision_allocates_nothing() {
 #[test]
 fn a_forwarded_request_allocates_little_and_grows_nothing() {
     const REQUESTS: usize = 2_000;
-    let _counting = COUNTING.lock().unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("serin.yaml");
-    std::fs::write(&file, yaml(origin())).unwrap();
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let options = Options { workers: Some(1), ..Options::new(&file) };
-    let mut bound = runtime.block_on(bind(options)).unwrap();
-    let mut client = Client::connect(bound.addresses()[0].1);
+    let _counting = COUNTING.lock();
+    let mut proxy = Proxy::start();
+    let mut client = Client::connect(proxy.address);
     // Connections, buffers and tables are there afterwards.
     client.ask(500);
     let region = Region::new(ALLOCATOR);
@@ -76,8 +102,25 @@ fn a_forwarded_request_allocates_little_and_grows_nothing() {
     assert!(allocations <= REQUEST_MAX, "{change:?}");
     assert_eq!(reallocations, 0, "something grows with each request: {change:?}");
     drop(client);
-    runtime.block_on(async {
-        bound.stop(Stop::Soon).await;
-        bound.ended().await;
-    });
+    proxy.stop();
+}
+
+#[test]
+fn an_idle_connection_is_small() {
+    const CONNECTIONS: usize = 1_000;
+    let _counting = COUNTING.lock();
+    let mut proxy = Proxy::start();
+    let connect = || {
+        let mut client = Client::connect(proxy.address);
+        client.ask(1);
+        client
+    };
+    let warm: Vec<_> = (0..CONNECTIONS).map(|_| connect()).collect();
+    let region = Region::new(ALLOCATOR);
+    let idle: Vec<_> = (0..CONNECTIONS).map(|_| connect()).collect();
+    let change = region.change();
+    let bytes = change.bytes_allocated - change.bytes_deallocated;
+    assert!(bytes / CONNECTIONS <= CONNECTION_BYTES_MAX, "{change:?}");
+    drop((warm, idle));
+    proxy.stop();
 }
