@@ -124,7 +124,7 @@ impl Care {
         match Source::of(config) {
             None => {
                 self.looking = None;
-                self.pool.replace(config.listed().iter().map(|endpoint| &endpoint.value));
+                self.pool.list(config.listed().iter().map(|endpoint| &endpoint.value));
             }
             // Until the first answer of another source, the endpoints stay.
             Some(source) => drop(self.look(source, cluster)),

@@ -125,6 +125,30 @@ async fn the_service_says_what_its_endpoints_speak() {
 }
 
 #[tokio::test]
+async fn what_a_service_says_of_its_endpoints_is_forgotten_with_it() {
+    let cluster = Cluster::start().await;
+    let h2 = H2Origin::named("h2").await;
+    let plain = Origin::named("plain").await;
+    let slice = endpoint_slice("shop", "shop-x", "shop").endpoint("127.0.0.1", true);
+    let slice = slice.port("web", h2.address.port());
+    cluster.put(slice.set("/ports/0/appProtocol", "kubernetes.io/h2c".into()));
+    cluster.put(pod_at(&plain, "plain", "v2"));
+    let by_service = yaml("service: shop, port: web", "");
+    let listed = by_service.replace(
+        "kubernetes: { namespace: shop, service: shop, port: web }",
+        &format!("endpoints: ['{}']", plain.address),
+    );
+    let app = App::start_in(&cluster, &by_service).await;
+    assert_eq!(app.get("/").await.origin(), "h2");
+    app.reload(&yaml(BY_LABELS, "")).await;
+    eventually("pods are HTTP/1.1", async || app.get("/").await.origin() == "plain").await;
+    app.reload(&by_service).await;
+    eventually("the Service is HTTP/2", async || app.get("/").await.origin() == "h2").await;
+    app.reload(&listed).await;
+    assert_eq!(app.get("/").await.origin(), "plain");
+}
+
+#[tokio::test]
 async fn a_pod_that_is_deleted_gets_nothing_new_within_a_tenth_of_a_second_and_finishes() {
     let cluster = Cluster::start().await;
     static HELD: Semaphore = Semaphore::const_new(0);

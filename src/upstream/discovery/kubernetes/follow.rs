@@ -67,8 +67,7 @@ async fn follow_service(
             let service = service.as_ref().and_then(|services| services.get(name));
             let Joined { endpoints, protocol, other_ports } =
                 service::join(all.values(), service, port);
-            findings.speak(protocol);
-            findings.found(&endpoints);
+            findings.found_speaking(protocol, &endpoints);
             if other_ports != strange {
                 if let Some(ports) = &other_ports {
                     findings.warn(&format!("no port {port}; there are: {}", ports.join(", ")));
