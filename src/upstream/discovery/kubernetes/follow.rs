@@ -117,7 +117,8 @@ impl<T> Seen<T> {
 
     /// Why they can not be looked at, if that is news.
     fn failure(&mut self) -> Option<Failure> {
-        let failure = self.watching.view.borrow_and_update().failure.clone();
+        // What came since the last look is still to be looked at.
+        let failure = self.watching.view.borrow().failure.clone();
         let known = std::mem::replace(&mut self.failed, failure.is_some());
         failure.filter(|_| !known)
     }
