@@ -8,7 +8,7 @@ use super::OBJECTS_MAX;
 use super::client::Access;
 use super::facts::Facts;
 use super::failure::{Failure, Reason};
-use super::shared::{Scope, View};
+use super::shared::{Objects, Scope, View};
 use super::tally::{Standing, Tally};
 use futures_util::{StreamExt, TryFutureExt};
 use kube::api::{ListParams, WatchEvent, WatchParams};
@@ -27,8 +27,6 @@ const SECONDS_MAX: u32 = 50;
 const SILENCE_MAX: Duration = Duration::from_secs(SECONDS_MAX as u64 + 10);
 /// How long an answer may take to begin.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-/// The most objects of one answer; the next ask for those after them.
-const PAGE: u32 = 500;
 /// How long changes are gathered before they are told: when a thousand pods appear, that is not
 /// told a thousand times.
 const GATHERING: Duration = Duration::from_millis(10);
@@ -71,7 +69,7 @@ struct Watch<T: Facts> {
     scope: Scope,
     standing: Standing,
     /// What is there.
-    objects: BTreeMap<String, T>,
+    objects: Objects<T>,
     /// The version up to which that is known; nothing if it has to be listed.
     version: Option<String>,
     /// When what is there is to be told, if it is other than what was told.
@@ -122,7 +120,7 @@ impl<T: Facts> Watch<T> {
 
     /// Takes in everything that is there, page by page, and its version.
     async fn list(&mut self, api: &Api<T::Object>) -> Result<(), Failure> {
-        let mut parameters = ListParams::default().limit(PAGE);
+        let mut parameters = ListParams::default().limit(T::PAGE);
         parameters.label_selector = self.labels();
         parameters.field_selector = self.fields();
         let mut objects = BTreeMap::new();
@@ -196,7 +194,7 @@ impl<T: Facts> Watch<T> {
             }
             WatchEvent::Deleted(object) => {
                 if let Some(name) = &object.meta().name {
-                    self.objects.remove(name);
+                    self.objects.remove(name.as_str());
                     self.changed();
                 }
                 object.meta().resource_version.clone()
@@ -213,16 +211,16 @@ impl<T: Facts> Watch<T> {
         Ok(())
     }
 
-    fn put(&mut self, objects: &mut BTreeMap<String, T>, object: T::Object) {
+    fn put(&mut self, objects: &mut Objects<T>, object: T::Object) {
         let Some(name) = object.meta().name.clone() else { return };
-        if objects.len() >= OBJECTS_MAX && !objects.contains_key(&name) {
+        if objects.len() >= OBJECTS_MAX && !objects.contains_key(name.as_str()) {
             if !std::mem::replace(&mut self.overfull, true) {
                 let (resource, scope) = (T::RESOURCE, &self.scope);
                 tracing::warn!(%resource, %scope, "more than {OBJECTS_MAX} are not looked at");
             }
             return;
         }
-        objects.insert(name, T::of(object));
+        objects.insert(name.into(), Arc::new(T::of(object)));
     }
 
     fn labels(&self) -> Option<String> {

@@ -5,10 +5,9 @@ use super::{Outcome, Place, RawFile, Reading};
 use crate::base::problem::{Severity, nearest};
 use crate::cluster::events::{Events, NOTE_BYTES_MAX, Notice, Regarding};
 use crate::cluster::facts::ConfigMapFacts;
-use crate::cluster::{Cluster, Scope, View, Watching};
+use crate::cluster::{Cluster, Objects, Scope, View, Watching};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::tree::{DOCUMENT_BYTES_MAX, FILES_MAX, too_large};
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 use tokio::sync::watch::Receiver;
@@ -123,9 +122,9 @@ impl ConfigMapSource {
 }
 
 /// The newest; of those made in the same second, the last by name.
-fn pick(objects: &BTreeMap<String, ConfigMapFacts>) -> Option<(&str, &ConfigMapFacts)> {
+fn pick(objects: &Objects<ConfigMapFacts>) -> Option<(&str, &ConfigMapFacts)> {
     let newest = objects.iter().max_by_key(|(name, found)| (found.made, *name));
-    newest.map(|(name, found)| (name.as_str(), found))
+    newest.map(|(name, found)| (&**name, &**found))
 }
 
 /// The texts to read: of one key, else of all that end in `.yaml` or `.yml`, in the order of their
@@ -245,7 +244,7 @@ mod tests {
     use crate::config::source::Outcome;
     use crate::config::tree::{DOCUMENT_BYTES_MAX, FILES_MAX};
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     fn facts(data: &[(&str, &str)]) -> ConfigMapFacts {
         let data = data.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned()));
@@ -305,10 +304,9 @@ mod tests {
     fn the_newest_is_picked_and_of_those_of_one_second_the_last_by_name() {
         let of = |all: &[(&str, i64)]| {
             let all = all.iter().map(|(name, made)| {
-                ((*name).to_owned(), ConfigMapFacts { made: *made, ..facts(&[]) })
+                ((*name).into(), Arc::new(ConfigMapFacts { made: *made, ..facts(&[]) }))
             });
-            let all: BTreeMap<_, _> = all.collect();
-            pick(&all).map(|(name, _)| name.to_owned())
+            pick(&all.collect()).map(|(name, _)| name.to_owned())
         };
         assert_eq!(of(&[]), None);
         assert_eq!(of(&[("b", 1), ("a", 2)]).as_deref(), Some("a"));
