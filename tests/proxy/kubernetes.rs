@@ -261,6 +261,22 @@ async fn a_start_without_the_api_serves_as_soon_as_it_is_there() {
 }
 
 #[tokio::test]
+async fn a_start_waits_longer_than_a_change_for_an_api_that_takes_its_time() {
+    let cluster = Cluster::start().await;
+    let origin = Origin::named("a").await;
+    cluster.put(pod_at(&origin, "a", "v2"));
+    cluster.hang();
+    // Time is what is tested.
+    let recovering = async {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        cluster.recover();
+    };
+    let yaml = yaml(BY_LABELS, "");
+    let (app, ()) = tokio::join!(App::start_in(&cluster, &yaml), recovering);
+    assert_eq!(app.get("/").await.origin(), "a");
+}
+
+#[tokio::test]
 async fn what_two_pools_ask_for_is_watched_once_and_only_while_it_is_asked_for() {
     let cluster = Cluster::start().await;
     let (a, b) = (Origin::named("a").await, Origin::named("b").await);
