@@ -24,6 +24,8 @@ pub struct ConfigMapSource {
     events: Events,
     /// The one that was read last.
     picked: Option<Regarding>,
+    /// What was told last.
+    told: Option<Notice>,
 }
 
 impl ConfigMapSource {
@@ -43,6 +45,7 @@ impl ConfigMapSource {
             watching: cluster.config_maps(scope),
             events: cluster.events(pause),
             picked: None,
+            told: None,
         })
     }
 
@@ -90,13 +93,26 @@ impl ConfigMapSource {
     }
 
     /// Tells all who look at the `ConfigMap` that was read last what became of it.
-    pub(super) fn tell(&self, outcome: &Outcome) {
+    pub(super) fn tell(&mut self, outcome: &Outcome) {
         let Some(regarding) = self.picked.clone() else { return };
         let (is_warning, reason) = match outcome {
             Outcome::Accepted { .. } => (false, "ConfigAccepted"),
             Outcome::Rejected(_) => (true, "ConfigRejected"),
         };
-        self.events.tell(Notice { regarding, is_warning, reason, note: note(outcome) });
+        let notice = Notice { regarding, is_warning, reason, note: note(outcome) };
+        self.told = Some(notice.clone());
+        self.events.tell(notice);
+    }
+
+    /// Tells the same of the one that was read last, if it has taken the place of the one of which
+    /// that was told: who looks at it does not see what is said of another.
+    pub(super) fn tell_again(&mut self) {
+        if let (Some(picked), Some(told)) = (&self.picked, &mut self.told)
+            && picked.uid != told.regarding.uid
+        {
+            told.regarding = picked.clone();
+            self.events.tell(told.clone());
+        }
     }
 
     fn note_picked(&mut self, name: &str, found: &ConfigMapFacts) {
