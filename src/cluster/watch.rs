@@ -5,12 +5,13 @@
 //! and goes on from the version seen last; if that is too old by then (410), it is listed again.
 
 use super::OBJECTS_MAX;
-use super::client::Access;
+use super::client::{Access, Reached};
 use super::facts::Facts;
 use super::failure::{Failure, Reason};
 use super::shared::{Objects, Scope, View};
 use super::tally::{Standing, Tally};
 use futures_util::{StreamExt, TryFutureExt};
+use http::Uri;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, Resource};
 use std::collections::BTreeMap;
@@ -47,16 +48,21 @@ pub(super) async fn run<T: Facts>(
     let mut watch = Watch::new(tally, view, scope);
     loop {
         watch.synced = None;
-        let failure = match access.client().await {
-            Ok(client) => watch.follow(&Api::namespaced(client, &watch.scope.namespace)).await,
+        let failure = match access.reach().await {
+            Ok(Reached { client, at }) => {
+                watch.looks_at(at);
+                watch.follow(&Api::namespaced(client, &watch.scope.namespace)).await
+            }
             Err(failure) => failure,
         };
-        if failure.reason == Reason::Unauthorized {
+        let reason = failure.reason;
+        // Nobody has done anything wrong when a version is too old, unless that happens at once.
+        let expected = reason == Reason::Expired && watch.stood();
+        watch.failed(failure);
+        let is_away = reason == Reason::Unreachable && watch.in_vain > 1;
+        if is_away || reason == Reason::Unauthorized {
             access.forget();
         }
-        // Nobody has done anything wrong when a version is too old, unless that happens at once.
-        let expected = failure.reason == Reason::Expired && watch.stood();
-        watch.failed(failure);
         if !expected {
             sleep(pause(watch.in_vain, rand::random())).await;
         }
@@ -68,6 +74,8 @@ struct Watch<T: Facts> {
     view: Sender<View<T>>,
     scope: Scope,
     standing: Standing,
+    /// Where the API is that told the version.
+    at: Option<Uri>,
     /// What is there.
     objects: Objects<T>,
     /// The version up to which that is known; nothing if it has to be listed.
@@ -90,12 +98,21 @@ impl<T: Facts> Watch<T> {
             view,
             scope,
             standing: Standing::Waiting,
+            at: None,
             objects: BTreeMap::new(),
             version: None,
             tell_at: None,
             synced: None,
             in_vain: 0,
             overfull: false,
+        }
+    }
+
+    /// Notes where the API is: in another place, everything is listed.
+    fn looks_at(&mut self, at: Uri) {
+        if self.at.as_ref() != Some(&at) {
+            self.version = None;
+            self.at = Some(at);
         }
     }
 

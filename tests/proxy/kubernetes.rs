@@ -277,6 +277,23 @@ async fn a_start_waits_longer_than_a_change_for_an_api_that_takes_its_time() {
 }
 
 #[tokio::test]
+async fn a_kubeconfig_that_leads_elsewhere_is_followed_when_the_api_is_away() {
+    let (first, second) = (Cluster::start().await, Cluster::start().await);
+    let origins = Origin::siblings(&["127.0.0.2", "127.0.0.3"]).await;
+    second.put(pod_at(&origins[1], "b", "v2"));
+    // The versions of one say nothing in the other.
+    for _ in 0..20 {
+        first.put(pod_at(&origins[0], "a", "v2"));
+    }
+    let app = App::start_in(&first, &yaml(BY_LABELS, "")).await;
+    assert_eq!(answering(&app).await, ["127.0.0.2"]);
+    let path = first.kubeconfig_file();
+    first.stop().await;
+    std::fs::write(path, second.kubeconfig()).unwrap();
+    eventually("the other is asked", async || answering(&app).await == ["127.0.0.3"]).await;
+}
+
+#[tokio::test]
 async fn what_two_pools_ask_for_is_watched_once_and_only_while_it_is_asked_for() {
     let cluster = Cluster::start().await;
     let (a, b) = (Origin::named("a").await, Origin::named("b").await);
