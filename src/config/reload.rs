@@ -137,6 +137,7 @@ impl<A: AdminSocket> Reloader<A> {
         self.faults.unreadable.clear();
         let new = fingerprint(&files);
         if self.seen.replace(new) == Some(new) {
+            self.source.tell_again();
             self.metrics.reloaded(Reload::Unchanged);
             return Ok(Reload::Unchanged);
         }

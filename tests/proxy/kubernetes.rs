@@ -125,6 +125,30 @@ async fn the_service_says_what_its_endpoints_speak() {
 }
 
 #[tokio::test]
+async fn what_a_service_says_of_its_endpoints_is_forgotten_with_it() {
+    let cluster = Cluster::start().await;
+    let h2 = H2Origin::named("h2").await;
+    let plain = Origin::named("plain").await;
+    let slice = endpoint_slice("shop", "shop-x", "shop").endpoint("127.0.0.1", true);
+    let slice = slice.port("web", h2.address.port());
+    cluster.put(slice.set("/ports/0/appProtocol", "kubernetes.io/h2c".into()));
+    cluster.put(pod_at(&plain, "plain", "v2"));
+    let by_service = yaml("service: shop, port: web", "");
+    let listed = by_service.replace(
+        "kubernetes: { namespace: shop, service: shop, port: web }",
+        &format!("endpoints: ['{}']", plain.address),
+    );
+    let app = App::start_in(&cluster, &by_service).await;
+    assert_eq!(app.get("/").await.origin(), "h2");
+    app.reload(&yaml(BY_LABELS, "")).await;
+    eventually("pods are HTTP/1.1", async || app.get("/").await.origin() == "plain").await;
+    app.reload(&by_service).await;
+    eventually("the Service is HTTP/2", async || app.get("/").await.origin() == "h2").await;
+    app.reload(&listed).await;
+    assert_eq!(app.get("/").await.origin(), "plain");
+}
+
+#[tokio::test]
 async fn a_pod_that_is_deleted_gets_nothing_new_within_a_tenth_of_a_second_and_finishes() {
     static HELD: Semaphore = Semaphore::const_new(0);
     let cluster = Cluster::start().await;
@@ -234,6 +258,39 @@ async fn a_start_without_the_api_serves_as_soon_as_it_is_there() {
     assert_eq!(app.get("/").await.status, 503);
     cluster.start_again().await;
     eventually("it serves", async || app.get("/").await.status == 200).await;
+}
+
+#[tokio::test]
+async fn a_start_waits_longer_than_a_change_for_an_api_that_takes_its_time() {
+    let cluster = Cluster::start().await;
+    let origin = Origin::named("a").await;
+    cluster.put(pod_at(&origin, "a", "v2"));
+    cluster.hang();
+    // Time is what is tested.
+    let recovering = async {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        cluster.recover();
+    };
+    let yaml = yaml(BY_LABELS, "");
+    let (app, ()) = tokio::join!(App::start_in(&cluster, &yaml), recovering);
+    assert_eq!(app.get("/").await.origin(), "a");
+}
+
+#[tokio::test]
+async fn a_kubeconfig_that_leads_elsewhere_is_followed_when_the_api_is_away() {
+    let (first, second) = (Cluster::start().await, Cluster::start().await);
+    let origins = Origin::siblings(&["127.0.0.2", "127.0.0.3"]).await;
+    second.put(pod_at(&origins[1], "b", "v2"));
+    // The versions of one say nothing in the other.
+    for _ in 0..20 {
+        first.put(pod_at(&origins[0], "a", "v2"));
+    }
+    let app = App::start_in(&first, &yaml(BY_LABELS, "")).await;
+    assert_eq!(answering(&app).await, ["127.0.0.2"]);
+    let path = first.kubeconfig_file();
+    first.stop().await;
+    std::fs::write(path, second.kubeconfig()).unwrap();
+    eventually("the other is asked", async || answering(&app).await == ["127.0.0.3"]).await;
 }
 
 #[tokio::test]

@@ -59,6 +59,11 @@ impl Source {
         None
     }
 
+    /// Whether it is a cluster, which knows its endpoints, and says so when it can not tell them.
+    pub const fn is_cluster(&self) -> bool {
+        !matches!(self, Self::Dns(_))
+    }
+
     /// Looks for endpoints, and tells what is found, for as long as it is polled.
     pub async fn follow(self, findings: Findings, cluster: Arc<Cluster>) {
         let _ = &cluster;
