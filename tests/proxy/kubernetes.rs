@@ -150,8 +150,8 @@ async fn what_a_service_says_of_its_endpoints_is_forgotten_with_it() {
 
 #[tokio::test]
 async fn a_pod_that_is_deleted_gets_nothing_new_within_a_tenth_of_a_second_and_finishes() {
-    let cluster = Cluster::start().await;
     static HELD: Semaphore = Semaphore::const_new(0);
+    let cluster = Cluster::start().await;
     let leaving = Origin::start(async |mut connection: Connection| {
         while let Ok((head, _)) = connection.request().await {
             if head.target() == "/slow" {

@@ -67,11 +67,12 @@ impl Source {
     /// Looks for endpoints, and tells what is found, for as long as it is polled.
     pub async fn follow(self, findings: Findings, cluster: Arc<Cluster>) {
         match self {
-            Self::Dns(config) => dns::follow(config, findings).await,
-            #[cfg(feature = "kube")]
-            Self::Kubernetes(config) => {
-                return kubernetes::follow(config, findings, cluster).await;
+            Self::Dns(config) => {
+                drop(cluster);
+                dns::follow(config, findings).await;
             }
+            #[cfg(feature = "kube")]
+            Self::Kubernetes(config) => kubernetes::follow(config, findings, cluster).await,
         }
     }
 }
