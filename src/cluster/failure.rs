@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::time::Duration;
 
-/// The most bytes of what is told of a failure: whoever stands before the API may answer with a page.
+/// The most bytes of what is told of a failure: whoever stands before the API may answer with a
+/// page.
 const MESSAGE_BYTES_MAX: usize = 512;
 
 /// Why the API did not give what it was asked for.

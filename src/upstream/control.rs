@@ -17,8 +17,8 @@ use tokio::time::timeout;
 
 /// How long a new pool is waited for whose endpoints are looked for.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The same of the first pools that are found in a cluster: nothing is served meanwhile, and a replica
-/// that is ready without endpoints would be sent requests for nothing.
+/// The same of the first pools that are found in a cluster: nothing is served meanwhile, and a
+/// replica that is ready without endpoints would be sent requests for nothing.
 const PATIENCE_FIRST: Duration = Duration::from_secs(5);
 
 /// What looks after the pools of the configuration in use.

@@ -204,9 +204,9 @@ impl Pool {
         self.turns.discovery.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// The same as [`Pool::replace`] for who finds the endpoints, and may know which version of HTTP
-    /// they speak; it counts where the settings say nothing of it. Nothing if that is the turn of
-    /// somebody else.
+    /// The same as [`Pool::replace`] for who finds the endpoints, and may know which version of
+    /// HTTP they speak; it counts where the settings say nothing of it. Nothing if that is the turn
+    /// of somebody else.
     pub(super) fn found(
         &self,
         turn: u64,

@@ -4,7 +4,7 @@ use super::Facts;
 use k8s_openapi::api::core::v1::ConfigMap;
 use std::collections::BTreeMap;
 
-/// What is kept of a ConfigMap.
+/// What is kept of a `ConfigMap`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigMapFacts {
     /// What tells it from one of the same name before or after it.

@@ -144,7 +144,8 @@ impl Source {
         }
     }
 
-    /// Tells the same of what was read last, if it is the same in the place of another; never waits.
+    /// Tells the same of what was read last, if it is equal to another whose place it took; never
+    /// waits.
     pub fn tell_again(&mut self) {
         match self {
             Self::File(_) => {}

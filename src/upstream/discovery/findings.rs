@@ -65,7 +65,7 @@ impl Findings {
         self.found_speaking(None, found);
     }
 
-    /// The same for who knows which version of HTTP they speak; it counts if the settings name none.
+    /// The same for who knows which version of HTTP they speak; it counts if the settings do not.
     pub fn found_speaking(&mut self, protocol: Option<Protocol>, found: &[Found]) {
         let overfull = found.len() > ENDPOINTS_MAX;
         if overfull && !self.overfull {

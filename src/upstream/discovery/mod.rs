@@ -66,9 +66,11 @@ impl Source {
 
     /// Looks for endpoints, and tells what is found, for as long as it is polled.
     pub async fn follow(self, findings: Findings, cluster: Arc<Cluster>) {
-        let _ = &cluster;
         match self {
-            Self::Dns(config) => dns::follow(config, findings).await,
+            Self::Dns(config) => {
+                drop(cluster);
+                dns::follow(config, findings).await;
+            }
             #[cfg(feature = "kube")]
             Self::Kubernetes(config) => kubernetes::follow(config, findings, cluster).await,
         }

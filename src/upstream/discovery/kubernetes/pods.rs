@@ -7,9 +7,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 /// The endpoints among pods: those that are ready, and those that are being deleted as draining, so
-/// that their requests finish. A named port is that of each pod's own containers. Of pods that share
-/// an address, as on the network of their node or while one takes over from the other, a ready one
-/// counts.
+/// that their requests finish. A named port is that of each pod's own containers. Of pods that
+/// share an address, as on the network of their node, a ready one counts.
 pub(super) fn endpoints<'a>(
     pods: impl IntoIterator<Item = &'a PodFacts>,
     port: &Port,
