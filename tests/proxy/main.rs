@@ -13,6 +13,8 @@ mod balance;
 mod bodies;
 mod bounds;
 #[cfg(feature = "kube")]
+mod cluster_accounts;
+#[cfg(feature = "kube")]
 mod cluster_support;
 #[cfg(feature = "kube")]
 mod cluster_writes;
