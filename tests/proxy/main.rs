@@ -51,6 +51,8 @@ mod outliving;
 mod paths;
 mod pool_limits;
 mod proxy_protocol;
+#[cfg(feature = "kube")]
+mod rbac;
 mod reload;
 mod retries;
 mod routing;
