@@ -164,16 +164,7 @@ pub async fn bind(options: Options) -> Result<Bound, StartError> {
         status: Arc::clone(&status),
         draining: false.into(),
     });
-    let admin_address = AdminAddress {
-        address: options.admin.unwrap_or(AdminConfig::default().address.value),
-        asked_for: options.admin.is_some(),
-    };
-    let mut admin = AdminListener::new(Arc::clone(&state));
-    if source.may_come_later() {
-        let AdminAddress { address, asked_for } = admin_address;
-        admin.plan(address, asked_for).map_err(|error| StartError::Admin(address, error))?;
-        admin.commit();
-    }
+    let (admin, admin_address) = start_admin(&state, &source, options.admin)?;
     let (listeners, shown) = watch::channel(Vec::new());
     let mut announced = Announced { listeners, admin: admin.address(), told: None };
     let mut reloader = Reloader {
@@ -199,6 +190,9 @@ pub async fn bind(options: Options) -> Result<Bound, StartError> {
         }
         _ => announced.announce(&reloader),
     }
+    if state.snapshot.load().generation == 0 {
+        tracing::info!(source = reloader.source.shown(), "waiting for the first configuration");
+    }
     let bound_admin = announced.admin.clone();
     let (commands, receiver) = mpsc::channel(16);
     let (end, ended) = oneshot::channel();
@@ -208,6 +202,26 @@ pub async fn bind(options: Options) -> Result<Bound, StartError> {
         let _ = end.send(drained);
     });
     Ok(Bound { listeners: shown, admin: bound_admin, commands, ended })
+}
+
+/// The admin listener, which listens now if the configuration may come later, and where it is when
+/// no document says it.
+fn start_admin(
+    state: &Arc<State>,
+    source: &ConfigSource,
+    address: Option<SocketAddr>,
+) -> Result<(AdminListener, AdminAddress), StartError> {
+    let at = AdminAddress {
+        address: address.unwrap_or(AdminConfig::default().address.value),
+        asked_for: address.is_some(),
+    };
+    let mut admin = AdminListener::new(Arc::clone(state));
+    if source.may_come_later() {
+        let planned = admin.plan(at.address, at.asked_for);
+        planned.map_err(|error| StartError::Admin(at.address, error))?;
+        admin.commit();
+    }
+    Ok((admin, at))
 }
 
 /// Starts the threads of the data plane, which serve what the listeners hand to them.

@@ -3,6 +3,9 @@
 use std::error::Error;
 use std::time::Duration;
 
+/// The most bytes of what is told of a failure: whoever stands before the API may answer with a page.
+const MESSAGE_BYTES_MAX: usize = 512;
+
 /// Why the API did not give what it was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -88,7 +91,7 @@ impl From<&kube::Error> for Failure {
     fn from(error: &kube::Error) -> Self {
         let reason = match error {
             kube::Error::Api(status) => {
-                let message = status.message.clone();
+                let message = short(status.message.clone());
                 return Self { reason: Reason::of(status.code), message };
             }
             kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => {
@@ -97,8 +100,16 @@ impl From<&kube::Error> for Failure {
             kube::Error::Auth(_) => Reason::Unauthorized,
             _ => Reason::Other,
         };
-        Self { reason, message: chain(error) }
+        Self { reason, message: short(chain(error)) }
     }
+}
+
+fn short(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        message.push('…');
+    }
+    message
 }
 
 impl Failure {
@@ -125,7 +136,7 @@ pub(super) fn chain(error: &dyn Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Failure, Reason};
+    use super::{Failure, MESSAGE_BYTES_MAX, Reason};
     use kube::core::Status;
 
     #[test]
@@ -143,6 +154,13 @@ mod tests {
             let failure = Failure::from(&kube::Error::Api(status.boxed()));
             assert_eq!((failure.reason, failure.message.as_str()), (reason, "no"));
         }
+    }
+
+    #[test]
+    fn a_page_is_told_in_part() {
+        let status = Status::failure(&"ä".repeat(MESSAGE_BYTES_MAX), "No").with_code(502);
+        let failure = Failure::from(&kube::Error::Api(status.boxed()));
+        assert_eq!(failure.message, "ä".repeat(MESSAGE_BYTES_MAX / 2) + "…");
     }
 
     #[test]

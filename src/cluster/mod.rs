@@ -30,7 +30,7 @@ pub use failure::{Failure, Reason};
 #[cfg(feature = "kube")]
 pub use present::Cluster;
 #[cfg(feature = "kube")]
-pub use shared::{Scope, View, Watching};
+pub use shared::{Objects, Scope, View, Watching};
 
 /// The most objects of one watch: what is beyond is not looked at, and the log says so.
 pub const OBJECTS_MAX: usize = 20_000;

@@ -35,11 +35,14 @@ impl fmt::Display for Scope {
     }
 }
 
+/// Objects by name.
+pub type Objects<T> = BTreeMap<Arc<str>, Arc<T>>;
+
 /// What is known of the objects in a scope.
 #[derive(Debug)]
 pub struct View<T> {
     /// The objects by name; nothing before they were seen for the first time.
-    pub objects: Option<Arc<BTreeMap<String, T>>>,
+    pub objects: Option<Arc<Objects<T>>>,
     /// Why they can not be looked at now: what is known of them may be old.
     pub failure: Option<Failure>,
 }

@@ -5,12 +5,13 @@
 //! and goes on from the version seen last; if that is too old by then (410), it is listed again.
 
 use super::OBJECTS_MAX;
-use super::client::Access;
+use super::client::{Access, Reached};
 use super::facts::Facts;
 use super::failure::{Failure, Reason};
-use super::shared::{Scope, View};
+use super::shared::{Objects, Scope, View};
 use super::tally::{Standing, Tally};
 use futures_util::{StreamExt, TryFutureExt};
+use http::Uri;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::{Api, Resource};
 use std::collections::BTreeMap;
@@ -27,8 +28,6 @@ const SECONDS_MAX: u32 = 50;
 const SILENCE_MAX: Duration = Duration::from_secs(SECONDS_MAX as u64 + 10);
 /// How long an answer may take to begin.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-/// The most objects of one answer; the next ask for those after them.
-const PAGE: u32 = 500;
 /// How long changes are gathered before they are told: when a thousand pods appear, that is not
 /// told a thousand times.
 const GATHERING: Duration = Duration::from_millis(10);
@@ -49,16 +48,21 @@ pub(super) async fn run<T: Facts>(
     let mut watch = Watch::new(tally, view, scope);
     loop {
         watch.synced = None;
-        let failure = match access.client().await {
-            Ok(client) => watch.follow(&Api::namespaced(client, &watch.scope.namespace)).await,
+        let failure = match access.reach().await {
+            Ok(Reached { client, at }) => {
+                watch.looks_at(at);
+                watch.follow(&Api::namespaced(client, &watch.scope.namespace)).await
+            }
             Err(failure) => failure,
         };
-        if failure.reason == Reason::Unauthorized {
+        let reason = failure.reason;
+        // Nobody has done anything wrong when a version is too old, unless that happens at once.
+        let expected = reason == Reason::Expired && watch.stood();
+        watch.failed(failure);
+        let is_away = reason == Reason::Unreachable && watch.in_vain > 1;
+        if is_away || reason == Reason::Unauthorized {
             access.forget();
         }
-        // Nobody has done anything wrong when a version is too old, unless that happens at once.
-        let expected = failure.reason == Reason::Expired && watch.stood();
-        watch.failed(failure);
         if !expected {
             sleep(pause(watch.in_vain, rand::random())).await;
         }
@@ -70,8 +74,10 @@ struct Watch<T: Facts> {
     view: Sender<View<T>>,
     scope: Scope,
     standing: Standing,
+    /// Where the API is that told the version.
+    at: Option<Uri>,
     /// What is there.
-    objects: BTreeMap<String, T>,
+    objects: Objects<T>,
     /// The version up to which that is known; nothing if it has to be listed.
     version: Option<String>,
     /// When what is there is to be told, if it is other than what was told.
@@ -92,12 +98,21 @@ impl<T: Facts> Watch<T> {
             view,
             scope,
             standing: Standing::Waiting,
+            at: None,
             objects: BTreeMap::new(),
             version: None,
             tell_at: None,
             synced: None,
             in_vain: 0,
             overfull: false,
+        }
+    }
+
+    /// Notes where the API is: in another place, everything is listed.
+    fn looks_at(&mut self, at: Uri) {
+        if self.at.as_ref() != Some(&at) {
+            self.version = None;
+            self.at = Some(at);
         }
     }
 
@@ -122,7 +137,7 @@ impl<T: Facts> Watch<T> {
 
     /// Takes in everything that is there, page by page, and its version.
     async fn list(&mut self, api: &Api<T::Object>) -> Result<(), Failure> {
-        let mut parameters = ListParams::default().limit(PAGE);
+        let mut parameters = ListParams::default().limit(T::PAGE);
         parameters.label_selector = self.labels();
         parameters.field_selector = self.fields();
         let mut objects = BTreeMap::new();
@@ -196,7 +211,7 @@ impl<T: Facts> Watch<T> {
             }
             WatchEvent::Deleted(object) => {
                 if let Some(name) = &object.meta().name {
-                    self.objects.remove(name);
+                    self.objects.remove(name.as_str());
                     self.changed();
                 }
                 object.meta().resource_version.clone()
@@ -213,16 +228,16 @@ impl<T: Facts> Watch<T> {
         Ok(())
     }
 
-    fn put(&mut self, objects: &mut BTreeMap<String, T>, object: T::Object) {
+    fn put(&mut self, objects: &mut Objects<T>, object: T::Object) {
         let Some(name) = object.meta().name.clone() else { return };
-        if objects.len() >= OBJECTS_MAX && !objects.contains_key(&name) {
+        if objects.len() >= OBJECTS_MAX && !objects.contains_key(name.as_str()) {
             if !std::mem::replace(&mut self.overfull, true) {
                 let (resource, scope) = (T::RESOURCE, &self.scope);
                 tracing::warn!(%resource, %scope, "more than {OBJECTS_MAX} are not looked at");
             }
             return;
         }
-        objects.insert(name, T::of(object));
+        objects.insert(name.into(), Arc::new(T::of(object)));
     }
 
     fn labels(&self) -> Option<String> {

@@ -126,11 +126,18 @@ impl<A: AdminSocket> Reloader<A> {
             Some(Ok(files)) => files,
             Some(Err(diagnostics)) => return self.unreadable(diagnostics),
             // The last good configuration serves on.
-            None => return Err(self.faults.trouble.iter().cloned().collect()),
+            None => {
+                return self
+                    .faults
+                    .trouble
+                    .clone()
+                    .map_or(Ok(Reload::Unchanged), |why| Err(vec![why]));
+            }
         };
         self.faults.unreadable.clear();
         let new = fingerprint(&files);
         if self.seen.replace(new) == Some(new) {
+            self.source.tell_again();
             self.metrics.reloaded(Reload::Unchanged);
             return Ok(Reload::Unchanged);
         }

@@ -56,32 +56,30 @@ pub(super) struct Terms<'a> {
     pub(super) panics: &'a Panics,
 }
 
-/// Serves until the client leaves, the connection breaks, or it is told to end.
-pub(super) async fn serve<S, B>(
+/// What serves until the client leaves, the connection breaks, or it is told to end.
+pub(super) type Serving<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
+/// Brings a connection to where requests can be read, and returns what serves them; nothing if it
+/// ends before. The state of this is large, and soon gone; the other lies idle for long.
+pub(super) async fn begin<'a, S, B>(
     stream: TcpStream,
     secure: Option<Secure<'_>>,
     make: impl FnOnce(Session) -> S,
-    entry: &Entry,
-    terms: Terms<'_>,
-) where
+    entry: &'a Entry,
+    terms: Terms<'a>,
+) -> Option<Serving<'a>>
+where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + 'static,
     S::Future: 'static,
     B: Source + 'static,
 {
     let known = &entry.connection;
-    // Both in boxes: the first is large and soon gone, and the second lies idle for long.
-    let opened = Box::pin(open(stream, secure, known, terms.timers)).await;
-    let serving = opened.map(|(start, protocol, session)| {
-        let service = make(session);
-        let serving: Pin<Box<dyn Future<Output = ()> + '_>> = match protocol {
-            Protocol::Http1 => Box::pin(http1::serve(start, service, known, terms)),
-            Protocol::Http2 => Box::pin(serve_http2(start.io, service, known, terms)),
-        };
-        serving
-    });
-    if let Some(serving) = serving {
-        serving.await;
-    }
+    let (start, protocol, session) = open(stream, secure, known, terms.timers).await?;
+    let service = make(session);
+    Some(match protocol {
+        Protocol::Http1 => Box::pin(http1::serve(start, service, known, terms)),
+        Protocol::Http2 => Box::pin(serve_http2(start.io, service, known, terms)),
+    })
 }
 
 /// Serves HTTP/2.
@@ -206,7 +204,7 @@ impl<B: Body + Unpin> Body for Counted<B> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Panics, Terms, serve};
+    use super::{Panics, Terms, begin};
     use crate::base::drain;
     use crate::base::incoming::Incoming;
     use crate::listener::ListenerShard;
@@ -250,7 +248,9 @@ mod tests {
             let panics = Panics { metrics: Arc::new(Metrics::new(1)), worker: WorkerIndex(0) };
             let shard = ListenerShard::default();
             let terms = Terms { limits: &limits, timers: &timers, shard: &shard, panics: &panics };
-            serve(stream, None, |_| service, &entry, terms).await;
+            if let Some(serving) = begin(stream, None, |_| service, &entry, terms).await {
+                serving.await;
+            }
         });
         (known, serving)
     }

@@ -112,7 +112,7 @@ mod tests {
     use crate::base::incoming::Incoming;
     use crate::listener::ListenerShard;
     use crate::listener::connections::Connections;
-    use crate::listener::http::{Terms, serve};
+    use crate::listener::http::{Terms, begin};
     use crate::listener::limits::Limits;
     use crate::telemetry::metrics::Metrics;
     use crate::telemetry::shard::WorkerIndex;
@@ -150,7 +150,7 @@ mod tests {
             let panics = Panics { metrics: Arc::new(Metrics::new(1)), worker: WorkerIndex(0) };
             let shard = ListenerShard::default();
             let terms = Terms { limits: &limits, timers: &timers, shard: &shard, panics: &panics };
-            serve(stream, None, |_| service, &entry, terms).await;
+            begin(stream, None, |_| service, &entry, terms).await.unwrap().await;
         });
         let mut builder = h2::client::Builder::new();
         builder.initial_connection_window_size(8 * 1024 * 1024);

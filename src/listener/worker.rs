@@ -1,6 +1,6 @@
 //! A data-plane worker: a thread with a runtime, sockets and connections of its own.
 
-use super::admission::turn_away;
+use super::admission::{ClientPlace, turn_away};
 use super::connections::{Connections, Entry};
 use super::handshake::Secure;
 use super::http::{Session, Terms};
@@ -175,7 +175,14 @@ where
             tokio::task::spawn_local(async move {
                 let panics = Panics { metrics, worker };
                 let here = (worker, &*timers);
-                let serving = connection(stream, peer, &settings, here, serve, &entry, &panics);
+                // In a box, because its state is large and gone when the first request comes.
+                let connection = connection(stream, peer, &settings, here, serve, &entry, &panics);
+                let connection = Box::pin(connection);
+                let serving = async {
+                    if let Some((serving, _place)) = connection.await {
+                        serving.await;
+                    }
+                };
                 panics.catch(serving).await;
                 let shard = accept::shard(&settings, worker);
                 if let Some(refusal) = entry.connection.refused() {
@@ -190,32 +197,35 @@ where
     Listening { stop, connections, drain }
 }
 
-/// One connection from its first byte to its last.
-async fn connection<E, S: Serve<E>>(
+/// Lets a connection in that may come in, and returns what serves it, with its client's place.
+async fn connection<'a, E, S: Serve<E>>(
     mut stream: TcpStream,
     mut peer: SocketAddr,
-    settings: &Settings<E>,
-    (worker, timers): (WorkerIndex, &Timers),
+    settings: &'a Settings<E>,
+    (worker, timers): (WorkerIndex, &'a Timers),
     serve: Rc<S>,
-    entry: &Entry,
-    panics: &Panics,
-) {
+    entry: &'a Entry,
+    panics: &'a Panics,
+) -> Option<(http::Serving<'a>, Option<ClientPlace>)> {
     let (known, limits) = (&entry.connection, &settings.limits);
     let timeout = limits.tls_handshake;
     if settings.announcing.contains(peer.ip()) {
-        // In a box, because its state is large and gone when the first request comes.
-        match Box::pin(proxy_protocol::receive(&mut stream, known, timeout)).await {
+        match proxy_protocol::receive(&mut stream, known, timeout).await {
             Ok(Some(Address::Client(client))) => peer = client,
             Ok(Some(Address::Peer)) => {}
-            Ok(None) => return,
-            Err(refusal) => return known.refuse(refusal),
+            Ok(None) => return None,
+            Err(refusal) => {
+                known.refuse(refusal);
+                return None;
+            }
         }
     }
     let most = limits.connections_per_address;
     let place = most.map(|most| settings.census.enter_client(peer.ip(), most.get()));
     if matches!(place, Some(None)) {
         known.refuse(Refusal::ConnectionsOfClient);
-        return turn_away(stream, settings.tls.is_some(), Refusal::ConnectionsOfClient);
+        turn_away(stream, settings.tls.is_some(), Refusal::ConnectionsOfClient);
+        return None;
     }
     let extension = Arc::clone(&settings.extension);
     let make = move |session| serve.connection(peer, extension, session);
@@ -223,6 +233,6 @@ async fn connection<E, S: Serve<E>>(
     let secure = settings.tls.as_ref();
     let secure = secure.map(|server| Secure { server, timeout, shard });
     let terms = Terms { limits, timers, shard, panics };
-    http::serve(stream, secure, make, entry, terms).await;
-    drop(place);
+    let serving = http::begin(stream, secure, make, entry, terms).await?;
+    Some((serving, place.flatten()))
 }

@@ -29,6 +29,11 @@ static SAID_BY_OTHERS: [HeaderName; 6] = [
     HeaderName::from_static("x-forwarded-server"),
 ];
 
+/// The lengths of those names, a bit each.
+const LENGTHS_SAID_BY_OTHERS: u64 =
+    lengths(&["forwarded", "x-real-ip", "x-forwarded-port", "x-forwarded-client-cert"])
+        | lengths(&["x-forwarded-prefix", "x-forwarded-server"]);
+
 /// The fields that concern only one connection.
 static HOP_BY_HOP: [HeaderName; 8] = [
     CONNECTION,
@@ -40,6 +45,49 @@ static HOP_BY_HOP: [HeaderName; 8] = [
     PROXY_AUTHENTICATE,
     HTTP2_SETTINGS,
 ];
+/// The lengths of those names, a bit each.
+const LENGTHS_HOP_BY_HOP: u64 = lengths(&["connection", "keep-alive", "proxy-connection", "te"])
+    | lengths(&["transfer-encoding", "upgrade", "proxy-authenticate", "http2-settings"]);
+
+/// The lengths of some names, a bit each.
+const fn lengths(names: &[&str]) -> u64 {
+    match names {
+        [] => 0,
+        [first, rest @ ..] => 1 << first.len() | lengths(rest),
+    }
+}
+
+/// Which of the known names a head has. Looking through the head once, and comparing those names
+/// alone that are as long as one of them, costs less than asking for each.
+fn present<const N: usize>(
+    headers: &HeaderMap,
+    known: &[HeaderName; N],
+    lengths: u64,
+) -> [bool; N] {
+    let mut present = [false; N];
+    for name in headers.keys() {
+        let length = name.as_str().len();
+        if length < 64
+            && lengths & 1 << length != 0
+            && let Some(place) = known.iter().position(|known| known == name)
+            && let Some(present) = present.get_mut(place)
+        {
+            *present = true;
+        }
+    }
+    present
+}
+
+/// Removes those of the known names that are there.
+fn remove_present<const N: usize>(
+    headers: &mut HeaderMap,
+    known: &[HeaderName; N],
+    present: [bool; N],
+) {
+    for (name, _) in known.iter().zip(present).filter(|(_, present)| *present) {
+        headers.remove(name);
+    }
+}
 
 /// Makes the client's request the one that goes to the service, with an upgrade that is let
 /// through.
@@ -135,9 +183,8 @@ fn forward(headers: &mut HeaderMap, downstream: &Downstream) {
         }
         return;
     }
-    for name in &SAID_BY_OTHERS {
-        headers.remove(name);
-    }
+    let said = present(headers, &SAID_BY_OTHERS, LENGTHS_SAID_BY_OTHERS);
+    remove_present(headers, &SAID_BY_OTHERS, said);
     headers.insert(FORWARDED_FOR, downstream.peer_text.clone());
     headers.insert(FORWARDED_PROTO, proto);
     if let Some(certificate) = &downstream.certificate {
@@ -161,27 +208,16 @@ fn chain(headers: &HeaderMap, downstream: &Downstream) -> HeaderValue {
 }
 
 /// Removes what concerns only the connection it came on, and what `Connection` names
-/// (RFC 9110 section 7.6.1). Looking through the names once costs less than asking for each.
+/// (RFC 9110 section 7.6.1).
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let mut present = [false; HOP_BY_HOP.len()];
-    let mut any = false;
-    for name in headers.keys() {
-        if let Some(place) = HOP_BY_HOP.iter().position(|known| known == name)
-            && let Some(present) = present.get_mut(place)
-        {
-            *present = true;
-            any = true;
+    let found = present(headers, &HOP_BY_HOP, LENGTHS_HOP_BY_HOP);
+    let [connection, ..] = found;
+    if connection {
+        for name in named_by_connection(headers) {
+            headers.remove(name);
         }
     }
-    if !any {
-        return;
-    }
-    for name in named_by_connection(headers) {
-        headers.remove(name);
-    }
-    for (name, _) in HOP_BY_HOP.iter().zip(present).filter(|(_, present)| *present) {
-        headers.remove(name);
-    }
+    remove_present(headers, &HOP_BY_HOP, found);
 }
 
 /// The fields that `Connection` names, other than the usual options, which name none.
@@ -210,6 +246,7 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::{HOP_BY_HOP, LENGTHS_HOP_BY_HOP, LENGTHS_SAID_BY_OTHERS, SAID_BY_OTHERS};
     use super::{prepare_request, remove_hop_by_hop};
     use crate::proxy::downstream::{Downstream, Forwarding};
     use http::{HeaderMap, HeaderName, HeaderValue, Request};
@@ -240,6 +277,15 @@ mod tests {
             .collect();
         fields.sort_unstable();
         (parts.uri.to_string(), fields)
+    }
+
+    #[test]
+    fn the_lengths_are_those_of_the_names() {
+        let lengths = |names: &[HeaderName]| {
+            names.iter().fold(0_u64, |lengths, name| lengths | 1 << name.as_str().len())
+        };
+        assert_eq!(lengths(&HOP_BY_HOP), LENGTHS_HOP_BY_HOP);
+        assert_eq!(lengths(&SAID_BY_OTHERS), LENGTHS_SAID_BY_OTHERS);
     }
 
     #[test]

@@ -17,6 +17,9 @@ use tokio::time::timeout;
 
 /// How long a new pool is waited for whose endpoints are looked for.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// The same of the first pools that are found in a cluster: nothing is served meanwhile, and a replica
+/// that is ready without endpoints would be sent requests for nothing.
+const PATIENCE_FIRST: Duration = Duration::from_secs(5);
 
 /// What looks after the pools of the configuration in use.
 #[derive(Debug)]
@@ -76,6 +79,7 @@ impl Control {
     /// waits for the first answers, but not for long: their first requests shall find endpoints.
     /// To be called before the configuration is taken into use; nobody else notices.
     pub async fn look_ahead(&mut self, pools: impl IntoIterator<Item = (&Arc<Pool>, &PoolConfig)>) {
+        let is_first = self.pools.is_empty();
         let mut answers = Vec::new();
         for (pool, config) in pools {
             let is_known = self.pools.get(&pool.name).is_some_and(|care| care.is_of(pool));
@@ -83,13 +87,16 @@ impl Control {
                 // Whether an endpoint waits for its first check is known before there is one.
                 pool.configure(Arc::clone(&pool.members().transport), config.into());
                 let mut care = Care::new(pool);
-                answers.extend(care.look(source, &self.cluster));
+                let waits = is_first && source.is_cluster();
+                let patience = if waits { PATIENCE_FIRST } else { PATIENCE };
+                let answer = care.look(source, &self.cluster);
+                answers.extend(answer.map(|answer| timeout(patience, answer)));
                 self.pools.insert(Arc::clone(&pool.name), care);
             }
         }
         if !answers.is_empty() {
             // Later answers are taken into use when they come.
-            let _ = timeout(PATIENCE, join_all(answers)).await;
+            let _ = join_all(answers).await;
         }
     }
 
@@ -124,7 +131,7 @@ impl Care {
         match Source::of(config) {
             None => {
                 self.looking = None;
-                self.pool.replace(config.listed().iter().map(|endpoint| &endpoint.value));
+                self.pool.list(config.listed().iter().map(|endpoint| &endpoint.value));
             }
             // Until the first answer of another source, the endpoints stay.
             Some(source) => drop(self.look(source, cluster)),

@@ -45,7 +45,7 @@ pub struct Pool {
     distress: watch::Sender<()>,
     /// Told when an endpoint failed too often, or its return is decided.
     pub(super) alarm: Notify,
-    /// Whose turn it is to mark endpoints.
+    /// Whose turn it is to find and to mark endpoints.
     pub(super) turns: Turns,
     /// What the endpoints speak, by who found them.
     suggested: Mutex<Option<Protocol>>,
@@ -64,10 +64,12 @@ pub struct Members {
     pub settings: Arc<PoolSettings>,
 }
 
-/// The numbers of the tasks that mark endpoints. One that was replaced may be at work for a moment
-/// longer, and is known by its number. Compared and changed by who holds `removed`.
+/// The numbers of the tasks that find or mark endpoints. One that was replaced may be at work for a
+/// moment longer, and is known by its number. Compared and changed by who holds `removed`.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
+    /// Of who finds them.
+    discovery: AtomicU64,
     /// Of the health checks.
     pub(super) health: AtomicU64,
     /// Of the ejections.
@@ -183,7 +185,47 @@ impl Pool {
     /// Replaces the endpoints; an address that stays, or that was there before, keeps its state.
     /// Says whether anything is different now.
     pub fn replace(&self, found: impl IntoIterator<Item = impl Into<Found>>) -> bool {
+        self.exchange(&mut self.removed.lock(), found)
+    }
+
+    /// The same for the endpoints that the document lists: nobody finds any from now on, and nobody
+    /// says what they speak.
+    pub(super) fn list(&self, listed: impl IntoIterator<Item = impl Into<Found>>) {
         let mut removed = self.removed.lock();
+        self.turns.discovery.fetch_add(1, Ordering::Relaxed);
+        self.suggest(None);
+        self.exchange(&mut removed, listed);
+    }
+
+    /// Lets nobody but who calls this find endpoints, known by the number that is returned. Until
+    /// then those before stay.
+    pub(super) fn look_anew(&self) -> u64 {
+        let _changing = self.removed.lock();
+        self.turns.discovery.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The same as [`Pool::replace`] for who finds the endpoints, and may know which version of HTTP
+    /// they speak; it counts where the settings say nothing of it. Nothing if that is the turn of
+    /// somebody else.
+    pub(super) fn found(
+        &self,
+        turn: u64,
+        speaking: Option<Protocol>,
+        found: &[Found],
+    ) -> Option<bool> {
+        let mut removed = self.removed.lock();
+        if self.turns.discovery.load(Ordering::Relaxed) != turn {
+            return None;
+        }
+        self.suggest(speaking);
+        Some(self.exchange(&mut removed, found.iter().copied()))
+    }
+
+    fn exchange(
+        &self,
+        removed: &mut VecDeque<Arc<Endpoint>>,
+        found: impl IntoIterator<Item = impl Into<Found>>,
+    ) -> bool {
         let before = self.members();
         let mut known: HashMap<SocketAddr, &Arc<Endpoint>> = HashMap::new();
         // Of an address that is both, the one in use.
@@ -231,6 +273,10 @@ impl Pool {
     /// speaking is like the old.
     pub fn configure(&self, transport: Arc<Transport>, settings: PoolSettings) {
         let _changing = self.removed.lock();
+        self.deal(transport, settings);
+    }
+
+    fn deal(&self, transport: Arc<Transport>, settings: PoolSettings) {
         let before = self.members();
         let transport = match *self.suggested.lock() {
             Some(protocol) if settings.protocol_open => {
@@ -252,20 +298,20 @@ impl Pool {
         self.refresh();
     }
 
-    /// Notes which version of HTTP the endpoints speak, by who found them; it counts where the
-    /// settings say nothing of it.
-    pub fn suggest(&self, protocol: Option<Protocol>) {
+    /// Notes which version of HTTP the endpoints speak. To be called by who holds `removed`.
+    fn suggest(&self, protocol: Option<Protocol>) {
         let before = std::mem::replace(&mut *self.suggested.lock(), protocol);
         let members = self.members();
         if before != protocol && members.settings.protocol_open {
-            self.configure(Arc::default(), (*members.settings).clone());
+            self.deal(Arc::default(), (*members.settings).clone());
         }
     }
 
     /// Replaces how the endpoints are spoken to.
     pub fn speak(&self, transport: Arc<Transport>) {
+        let _changing = self.removed.lock();
         let settings = (*self.members().settings).clone();
-        self.configure(transport, settings);
+        self.deal(transport, settings);
     }
 
     /// Sets or removes a mark of one of its endpoints; says whether that changed anything.
@@ -332,7 +378,7 @@ impl Pool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Changes, Found, Mark, Pool, PoolSettings, REMEMBERED_MAX};
+    use super::{Changes, Found, Mark, Pool, PoolSettings, Protocol, REMEMBERED_MAX};
     use crate::telemetry::series::PoolSeries;
     use std::net::SocketAddr;
     use std::sync::Arc;
@@ -375,6 +421,22 @@ mod tests {
         let back = Arc::clone(&pool.endpoints()[0]);
         assert!(Arc::ptr_eq(&first, &back));
         assert!(back.is_marked(Mark::Ejected) && !back.is_marked(Mark::Draining));
+    }
+
+    #[test]
+    fn what_somebody_finds_whose_turn_is_over_counts_no_more() {
+        let pool = pool();
+        let addresses =
+            || pool.endpoints().iter().map(|one| one.address.port()).collect::<Vec<_>>();
+        let first = pool.look_anew();
+        assert_eq!(pool.found(first, None, &[address(1).into()]), Some(true));
+        let second = pool.look_anew();
+        assert_eq!(addresses(), [1]);
+        assert_eq!(pool.found(second, None, &[address(2).into()]), Some(true));
+        assert_eq!(pool.found(first, None, &[address(1).into()]), None);
+        pool.list([address(3)]);
+        assert_eq!(pool.found(second, Some(Protocol::H2), &[address(2).into()]), None);
+        assert_eq!((addresses(), pool.suggested.lock().is_none()), (vec![3], true));
     }
 
     #[test]

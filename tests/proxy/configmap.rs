@@ -211,8 +211,11 @@ async fn a_config_map_that_is_deleted_leaves_the_last_good_version_in_use() {
     cluster.delete("configmaps", "shop", "serin");
     says(&app, "there is no such ConfigMap").await;
     serves(&app, "a").await;
-    put(&cluster, &all_to(&[a.address], ""));
+    let again = put(&cluster, &all_to(&[a.address], ""));
     eventually("it is there again", async || last_error(&app).await.is_empty()).await;
+    // Who looks at it does not see what was told of the one before.
+    let about = |event: &Value| event["regarding"]["uid"] == again["metadata"]["uid"];
+    eventually("an Event is about it", async || cluster.events().iter().any(about)).await;
     app.metric_is("serin_config_generation", &[], 1.0).await;
     cluster.delete("configmaps", "shop", "serin");
     put(&cluster, &all_to(&[b.address], ""));

@@ -125,9 +125,33 @@ async fn the_service_says_what_its_endpoints_speak() {
 }
 
 #[tokio::test]
-async fn a_pod_that_is_deleted_gets_nothing_new_within_a_tenth_of_a_second_and_finishes() {
+async fn what_a_service_says_of_its_endpoints_is_forgotten_with_it() {
     let cluster = Cluster::start().await;
+    let h2 = H2Origin::named("h2").await;
+    let plain = Origin::named("plain").await;
+    let slice = endpoint_slice("shop", "shop-x", "shop").endpoint("127.0.0.1", true);
+    let slice = slice.port("web", h2.address.port());
+    cluster.put(slice.set("/ports/0/appProtocol", "kubernetes.io/h2c".into()));
+    cluster.put(pod_at(&plain, "plain", "v2"));
+    let by_service = yaml("service: shop, port: web", "");
+    let listed = by_service.replace(
+        "kubernetes: { namespace: shop, service: shop, port: web }",
+        &format!("endpoints: ['{}']", plain.address),
+    );
+    let app = App::start_in(&cluster, &by_service).await;
+    assert_eq!(app.get("/").await.origin(), "h2");
+    app.reload(&yaml(BY_LABELS, "")).await;
+    eventually("pods are HTTP/1.1", async || app.get("/").await.origin() == "plain").await;
+    app.reload(&by_service).await;
+    eventually("the Service is HTTP/2", async || app.get("/").await.origin() == "h2").await;
+    app.reload(&listed).await;
+    assert_eq!(app.get("/").await.origin(), "plain");
+}
+
+#[tokio::test]
+async fn a_pod_that_is_deleted_gets_nothing_new_within_a_tenth_of_a_second_and_finishes() {
     static HELD: Semaphore = Semaphore::const_new(0);
+    let cluster = Cluster::start().await;
     let leaving = Origin::start(async |mut connection: Connection| {
         while let Ok((head, _)) = connection.request().await {
             if head.target() == "/slow" {
@@ -237,6 +261,39 @@ async fn a_start_without_the_api_serves_as_soon_as_it_is_there() {
 }
 
 #[tokio::test]
+async fn a_start_waits_longer_than_a_change_for_an_api_that_takes_its_time() {
+    let cluster = Cluster::start().await;
+    let origin = Origin::named("a").await;
+    cluster.put(pod_at(&origin, "a", "v2"));
+    cluster.hang();
+    // Time is what is tested.
+    let recovering = async {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        cluster.recover();
+    };
+    let yaml = yaml(BY_LABELS, "");
+    let (app, ()) = tokio::join!(App::start_in(&cluster, &yaml), recovering);
+    assert_eq!(app.get("/").await.origin(), "a");
+}
+
+#[tokio::test]
+async fn a_kubeconfig_that_leads_elsewhere_is_followed_when_the_api_is_away() {
+    let (first, second) = (Cluster::start().await, Cluster::start().await);
+    let origins = Origin::siblings(&["127.0.0.2", "127.0.0.3"]).await;
+    second.put(pod_at(&origins[1], "b", "v2"));
+    // The versions of one say nothing in the other.
+    for _ in 0..20 {
+        first.put(pod_at(&origins[0], "a", "v2"));
+    }
+    let app = App::start_in(&first, &yaml(BY_LABELS, "")).await;
+    assert_eq!(answering(&app).await, ["127.0.0.2"]);
+    let path = first.kubeconfig_file();
+    first.stop().await;
+    std::fs::write(path, second.kubeconfig()).unwrap();
+    eventually("the other is asked", async || answering(&app).await == ["127.0.0.3"]).await;
+}
+
+#[tokio::test]
 async fn what_two_pools_ask_for_is_watched_once_and_only_while_it_is_asked_for() {
     let cluster = Cluster::start().await;
     let (a, b) = (Origin::named("a").await, Origin::named("b").await);
@@ -306,4 +363,50 @@ async fn a_thousand_pods_come_and_go_and_no_request_notices() {
     assert_eq!(load.failures().await, Vec::<String>::new());
     // More than the one that stays were asked, each on connections of its own.
     assert!(origin.connections() > 50, "{}", origin.connections());
+}
+
+#[tokio::test]
+async fn a_rolling_upgrade_of_both_versions_loses_no_request() {
+    let cluster = Cluster::start().await;
+    let mut pods = Vec::new();
+    for (version, number) in [("v1", 0), ("v1", 1), ("v1", 2), ("v2", 0), ("v2", 1), ("v2", 2)] {
+        let (origin, name) = (Origin::named(version).await, format!("{version}-{number}"));
+        cluster.put(pod_at(&origin, &name, version));
+        pods.push((origin, name, version));
+    }
+    let pool = |name: &str, version: &str| {
+        let labels = format!("selector: version={version}");
+        format!("  - {{ name: {name}, kubernetes: {{ namespace: shop, {labels}, port: http }} }}\n")
+    };
+    let yaml = format!(
+        "listeners: [{{ name: web, address: '127.0.0.1:0' }}]\n\
+         admin: {{ address: '127.0.0.1:0' }}\n\
+         drain: {{ delay: 0s, timeout: 10s }}\n\
+         pools:\n{}{}\
+         routes: [{{ name: all, split: [{{ to: {{ stable: 1, shop: 1 }} }}] }}]\n",
+        pool("stable", "v1"),
+        pool("shop", "v2")
+    );
+    let app = App::start_in(&cluster, &yaml).await;
+    let load = Load::start(app.address, 4);
+    let count = async |state| app.metric("serin_endpoints", &[("state", state)]).await;
+    let mut kept = Vec::new();
+    for (origin, name, version) in pods {
+        // One more, and when it is in use, one less: what is told to end ends when nobody asks it.
+        let new = Origin::named(version).await;
+        cluster.put(pod_at(&new, &format!("{name}-new"), version));
+        eventually("the new one is in use", async || count("usable").await > 6.5).await;
+        cluster.edit("pods", "shop", &name, |pod| {
+            pod["metadata"]["deletionTimestamp"] = "2026-11-27T12:00:00Z".into();
+        });
+        eventually("the old one is not", async || count("draining").await > 0.5).await;
+        let asked = origin.requests();
+        drop(origin);
+        cluster.delete("pods", "shop", &name);
+        eventually("it is forgotten", async || count("draining").await < 0.5).await;
+        assert!(asked > 0, "{name}");
+        kept.push(new);
+    }
+    assert!(load.sent() > 500, "{}", load.sent());
+    assert_eq!(load.failures().await, Vec::<String>::new());
 }

@@ -1,6 +1,6 @@
 //! Where a message's body ends, and its chunks (RFC 9112 sections 6.3 and 7.1).
 
-use super::fields::{Invalid, has_bare_line_feed, remove_forbidden};
+use super::fields::{Invalid, has_bare_line_feed, head_end, remove_forbidden};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
@@ -206,7 +206,7 @@ fn take_trailers(received: &mut BytesMut) -> Result<Option<HeaderMap>, Invalid> 
         return Ok(Some(HeaderMap::new()));
     }
     let section = received.get(..received.len().min(TRAILERS_BYTES_MAX)).unwrap_or_default();
-    let Some(end) = memchr::memmem::find(section, b"\r\n\r\n") else {
+    let Some(end) = head_end(section) else {
         return if section.len() < TRAILERS_BYTES_MAX {
             Ok(None)
         } else {

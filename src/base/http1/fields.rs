@@ -3,6 +3,16 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Version};
+use memchr::memmem::Finder;
+use std::sync::LazyLock;
+
+/// Finds the end of a head; made once, because making it costs more than a search.
+static HEAD_END: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
+
+/// Where the empty line after a head, or after trailers, begins with the line end before it.
+pub fn head_end(bytes: &[u8]) -> Option<usize> {
+    HEAD_END.find(bytes)
+}
 
 /// What is wrong with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +62,24 @@ pub fn remove_forbidden(trailers: &mut HeaderMap) {
     }
 }
 
+/// Writes a number in decimal; `write!` costs ten times as much.
+pub fn put_decimal(to: &mut Vec<u8>, number: u64) {
+    /// The digits of the largest number.
+    const DIGITS_MAX: usize = 20;
+    let (mut digits, mut rest) = ([b'0'; DIGITS_MAX], number);
+    let mut length = 0;
+    for digit in digits.iter_mut().rev() {
+        // Less than 10.
+        *digit += u8::try_from(rest % 10).unwrap_or_default();
+        rest /= 10;
+        length += 1;
+        if rest == 0 {
+            break;
+        }
+    }
+    to.extend_from_slice(digits.get(DIGITS_MAX - length..).unwrap_or_default());
+}
+
 /// Whether a line of the head ends in a line feed alone.
 pub fn has_bare_line_feed(head: &[u8]) -> bool {
     memchr::memchr_iter(b'\n', head)
@@ -88,8 +116,18 @@ pub fn keeps_alive(headers: &HeaderMap, version: Version) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::write_last_chunk;
+    use super::{put_decimal, write_last_chunk};
     use http::{HeaderMap, HeaderValue};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_number_is_written_as_everybody_writes_it(number: u64, shift in 0..64_u32) {
+            let mut written = b"n".to_vec();
+            put_decimal(&mut written, number >> shift);
+            prop_assert_eq!(String::from_utf8(written).unwrap(), format!("n{}", number >> shift));
+        }
+    }
 
     #[test]
     fn trailers_can_not_change_the_message() {

@@ -22,6 +22,8 @@ pub struct ConfigMapFacts {
 impl Facts for ConfigMapFacts {
     type Object = ConfigMap;
     const RESOURCE: &'static str = "configmaps";
+    // Each may have a mebibyte.
+    const PAGE: u32 = 20;
 
     fn of(object: ConfigMap) -> Self {
         let metadata = object.metadata;

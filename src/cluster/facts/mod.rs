@@ -26,6 +26,8 @@ pub(super) trait Facts: Debug + Clone + Send + Sync + 'static {
         + 'static;
     /// Its name in the API and in metrics.
     const RESOURCE: &'static str;
+    /// The most objects of one answer; the next ask for those after them.
+    const PAGE: u32 = 500;
 
     /// What is kept of an object.
     fn of(object: Self::Object) -> Self;

@@ -1,11 +1,11 @@
-//! What is kept of an EndpointSlice.
+//! What is kept of an `EndpointSlice`.
 
 use super::Facts;
 use super::service::is_tcp;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use std::net::IpAddr;
 
-/// What is kept of an EndpointSlice.
+/// What is kept of an `EndpointSlice`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SliceFacts {
     /// Its ports over TCP.

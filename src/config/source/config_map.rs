@@ -5,10 +5,9 @@ use super::{Outcome, Place, RawFile, Reading};
 use crate::base::problem::{Severity, nearest};
 use crate::cluster::events::{Events, NOTE_BYTES_MAX, Notice, Regarding};
 use crate::cluster::facts::ConfigMapFacts;
-use crate::cluster::{Cluster, Scope, View, Watching};
+use crate::cluster::{Cluster, Objects, Scope, View, Watching};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::tree::{DOCUMENT_BYTES_MAX, FILES_MAX, too_large};
-use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
 use tokio::sync::watch::Receiver;
@@ -25,6 +24,8 @@ pub struct ConfigMapSource {
     events: Events,
     /// The one that was read last.
     picked: Option<Regarding>,
+    /// What was told last.
+    told: Option<Notice>,
 }
 
 impl ConfigMapSource {
@@ -44,6 +45,7 @@ impl ConfigMapSource {
             watching: cluster.config_maps(scope),
             events: cluster.events(pause),
             picked: None,
+            told: None,
         })
     }
 
@@ -60,8 +62,7 @@ impl ConfigMapSource {
         };
         let trouble = failure.map(|failure| self.say(format!("the Kubernetes API: {failure}")));
         let Some(objects) = objects else {
-            let waiting = || self.say("waiting for the Kubernetes API");
-            return Reading { files: None, trouble: Some(trouble.unwrap_or_else(waiting)) };
+            return Reading { files: None, trouble };
         };
         let Some((name, found)) = pick(&objects) else {
             let missing = match self.place {
@@ -91,13 +92,26 @@ impl ConfigMapSource {
     }
 
     /// Tells all who look at the `ConfigMap` that was read last what became of it.
-    pub(super) fn tell(&self, outcome: &Outcome) {
+    pub(super) fn tell(&mut self, outcome: &Outcome) {
         let Some(regarding) = self.picked.clone() else { return };
         let (is_warning, reason) = match outcome {
             Outcome::Accepted { .. } => (false, "ConfigAccepted"),
             Outcome::Rejected(_) => (true, "ConfigRejected"),
         };
-        self.events.tell(Notice { regarding, is_warning, reason, note: note(outcome) });
+        let notice = Notice { regarding, is_warning, reason, note: note(outcome) };
+        self.told = Some(notice.clone());
+        self.events.tell(notice);
+    }
+
+    /// Tells the same of the one that was read last, if it has taken the place of the one of which
+    /// that was told: who looks at it does not see what is said of another.
+    pub(super) fn tell_again(&mut self) {
+        if let (Some(picked), Some(told)) = (&self.picked, &mut self.told)
+            && picked.uid != told.regarding.uid
+        {
+            told.regarding = picked.clone();
+            self.events.tell(told.clone());
+        }
     }
 
     fn note_picked(&mut self, name: &str, found: &ConfigMapFacts) {
@@ -123,9 +137,9 @@ impl ConfigMapSource {
 }
 
 /// The newest; of those made in the same second, the last by name.
-fn pick(objects: &BTreeMap<String, ConfigMapFacts>) -> Option<(&str, &ConfigMapFacts)> {
+fn pick(objects: &Objects<ConfigMapFacts>) -> Option<(&str, &ConfigMapFacts)> {
     let newest = objects.iter().max_by_key(|(name, found)| (found.made, *name));
-    newest.map(|(name, found)| (name.as_str(), found))
+    newest.map(|(name, found)| (&**name, &**found))
 }
 
 /// The texts to read: of one key, else of all that end in `.yaml` or `.yml`, in the order of their
@@ -245,7 +259,7 @@ mod tests {
     use crate::config::source::Outcome;
     use crate::config::tree::{DOCUMENT_BYTES_MAX, FILES_MAX};
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
+    use std::sync::Arc;
 
     fn facts(data: &[(&str, &str)]) -> ConfigMapFacts {
         let data = data.iter().map(|(key, text)| ((*key).to_owned(), (*text).to_owned()));
@@ -305,10 +319,9 @@ mod tests {
     fn the_newest_is_picked_and_of_those_of_one_second_the_last_by_name() {
         let of = |all: &[(&str, i64)]| {
             let all = all.iter().map(|(name, made)| {
-                ((*name).to_owned(), ConfigMapFacts { made: *made, ..facts(&[]) })
+                ((*name).into(), Arc::new(ConfigMapFacts { made: *made, ..facts(&[]) }))
             });
-            let all: BTreeMap<_, _> = all.collect();
-            pick(&all).map(|(name, _)| name.to_owned())
+            pick(&all.collect()).map(|(name, _)| name.to_owned())
         };
         assert_eq!(of(&[]), None);
         assert_eq!(of(&[("b", 1), ("a", 2)]).as_deref(), Some("a"));

@@ -37,7 +37,8 @@ pub struct Reading {
     /// The configuration, or why it can not be read although it is there; nothing if it is not
     /// known whether there is one.
     pub files: Option<Result<Vec<RawFile>, Vec<Diagnostic>>>,
-    /// Why the source can not be looked at now: what was found may be old.
+    /// Why the source can not be looked at now: what was found may be old. Nothing as well while
+    /// it is waited for the first answer.
     pub trouble: Option<Diagnostic>,
 }
 
@@ -133,13 +134,22 @@ impl Source {
     }
 
     /// Tells those who look at the source what became of what was read last; never waits.
-    pub fn tell(&self, outcome: &Outcome) {
+    pub fn tell(&mut self, outcome: &Outcome) {
         let _ = outcome;
         match self {
             // Nobody looks there.
             Self::File(_) => {}
             #[cfg(feature = "kube")]
             Self::ConfigMap(source) => source.tell(outcome),
+        }
+    }
+
+    /// Tells the same of what was read last, if it is the same in the place of another; never waits.
+    pub fn tell_again(&mut self) {
+        match self {
+            Self::File(_) => {}
+            #[cfg(feature = "kube")]
+            Self::ConfigMap(source) => source.tell_again(),
         }
     }
 

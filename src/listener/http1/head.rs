@@ -1,7 +1,9 @@
 //! The head of a request, read strictly: what two readers could understand differently is refused.
 
 use crate::base::http1::decode::Decoder;
-use crate::base::http1::fields::{content_length, has_bare_line_feed, is_chunked, keeps_alive};
+use crate::base::http1::fields::{
+    content_length, has_bare_line_feed, head_end, is_chunked, keeps_alive,
+};
 use crate::listener::limits::Limits;
 use crate::listener::refusal::Refusal;
 use bytes::{Bytes, BytesMut};
@@ -65,7 +67,7 @@ pub fn parse_request(
     let start = empty_lines(received)?;
     let from = searched.saturating_sub(3).max(start);
     let unseen = received.get(from..).unwrap_or_default();
-    let Some(end) = memchr::memmem::find(unseen, b"\r\n\r\n") else {
+    let Some(end) = head_end(unseen) else {
         let text = received.get(start..).unwrap_or_default();
         check_size(text, limits)?;
         check_bytes(unseen)?;

@@ -5,7 +5,7 @@ use super::date;
 use crate::base::body::Source;
 use crate::base::clock;
 use crate::base::deadline::{Deadline, Deadlines};
-use crate::base::http1::fields::{content_length, write_last_chunk};
+use crate::base::http1::fields::{content_length, put_decimal, write_last_chunk};
 use crate::base::http1::scratch;
 use crate::base::http1::wire::Wire;
 use bytes::{Buf, Bytes};
@@ -137,8 +137,7 @@ pub(super) fn write_head(
     }
     if let Framing::Length(length) = framing {
         to.extend_from_slice(b"content-length: ");
-        // Writing into memory does not fail.
-        let _ = write!(to, "{length}");
+        put_decimal(to, length);
         to.extend_from_slice(b"\r\n");
     }
     if framing == Framing::Chunked {

@@ -1,6 +1,6 @@
 //! What a source found: taken into use, counted, and told of in the log when it is news.
 
-use super::Found;
+use super::{ENDPOINTS_MAX, Found};
 use crate::telemetry::events::Discovery;
 use crate::upstream::pool::Pool;
 use crate::upstream::transport::Protocol;
@@ -12,11 +12,15 @@ use tokio::sync::{oneshot, watch};
 #[derive(Debug)]
 pub struct Findings {
     pool: Arc<Pool>,
+    /// By which the pool knows whose turn it is.
+    turn: u64,
     source: String,
     /// Told once there is any answer, be it that there is nothing.
     first: Option<oneshot::Sender<()>>,
     /// How the look-up before ended, if it found nothing.
     missed: Option<Discovery>,
+    /// Whether there are more endpoints than a pool has.
+    overfull: bool,
 }
 
 /// Why a source found nothing.
@@ -51,13 +55,26 @@ impl Findings {
     /// The findings of a source for a pool, and what is told after the first of them.
     pub fn new(pool: &Arc<Pool>, source: &impl fmt::Display) -> (Self, oneshot::Receiver<()>) {
         let (first, answered) = oneshot::channel();
-        let pool = Arc::clone(pool);
-        (Self { pool, source: source.to_string(), first: Some(first), missed: None }, answered)
+        let (pool, turn, source) = (Arc::clone(pool), pool.look_anew(), source.to_string());
+        let first = Some(first);
+        (Self { pool, turn, source, first, missed: None, overfull: false }, answered)
     }
 
     /// Takes endpoints into use in place of those before.
     pub fn found(&mut self, found: &[Found]) {
-        let changed = self.pool.replace(found.iter().copied());
+        self.found_speaking(None, found);
+    }
+
+    /// The same for who knows which version of HTTP they speak; it counts if the settings name none.
+    pub fn found_speaking(&mut self, protocol: Option<Protocol>, found: &[Found]) {
+        let overfull = found.len() > ENDPOINTS_MAX;
+        if overfull && !self.overfull {
+            self.warn(&format!("of {} endpoints {ENDPOINTS_MAX} are used", found.len()));
+        }
+        self.overfull = overfull;
+        let found = found.get(..ENDPOINTS_MAX).unwrap_or(found);
+        // Somebody else looks for them now.
+        let Some(changed) = self.pool.found(self.turn, protocol, found) else { return };
         let counted = if changed { Discovery::Changed } else { Discovery::Unchanged };
         self.pool.series.events.discovered(counted);
         let (pool, source, endpoints) = (&self.pool.name, &self.source, found.len());
@@ -70,11 +87,6 @@ impl Findings {
         }
         self.missed = None;
         self.answered();
-    }
-
-    /// Lets the endpoints be spoken to in this version of HTTP, if the settings name none.
-    pub fn speak(&self, protocol: Option<Protocol>) {
-        self.pool.suggest(protocol);
     }
 
     /// Tells of something strange in the log.
@@ -109,12 +121,23 @@ impl Findings {
 
 #[cfg(test)]
 mod tests {
-    use super::{Discovery, Findings, Missed};
+    use super::{Discovery, ENDPOINTS_MAX, Findings, Missed};
     use crate::telemetry::series::PoolSeries;
     use crate::upstream::pool::Pool;
     use std::net::SocketAddr;
     use std::sync::Arc;
     use std::sync::atomic::Ordering::Relaxed;
+
+    #[test]
+    fn a_pool_has_at_most_so_many_endpoints_whoever_finds_them() {
+        let pool = Arc::new(Pool::new(Arc::new(PoolSeries::new("assets", 1))));
+        let (mut findings, _) = Findings::new(&pool, &"shop/app=shop:http");
+        let ports = 1..=u16::try_from(ENDPOINTS_MAX + 1).unwrap();
+        let found: Vec<_> =
+            ports.map(|port| SocketAddr::from(([127, 0, 0, 1], port)).into()).collect();
+        findings.found(&found);
+        assert_eq!(pool.endpoints().len(), ENDPOINTS_MAX);
+    }
 
     #[test]
     fn what_is_found_replaces_the_endpoints_and_a_miss_leaves_them() {

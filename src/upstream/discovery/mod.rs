@@ -59,14 +59,18 @@ impl Source {
         None
     }
 
+    /// Whether it is a cluster, which knows its endpoints, and says so when it can not tell them.
+    pub const fn is_cluster(&self) -> bool {
+        !matches!(self, Self::Dns(_))
+    }
+
     /// Looks for endpoints, and tells what is found, for as long as it is polled.
     pub async fn follow(self, findings: Findings, cluster: Arc<Cluster>) {
+        let _ = &cluster;
         match self {
             Self::Dns(config) => dns::follow(config, findings).await,
             #[cfg(feature = "kube")]
-            Self::Kubernetes(config) => {
-                return kubernetes::follow(config, findings, cluster).await;
-            }
+            Self::Kubernetes(config) => kubernetes::follow(config, findings, cluster).await,
         }
     }
 }

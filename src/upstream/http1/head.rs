@@ -2,10 +2,10 @@
 
 use crate::base::http1::decode::Decoder;
 use crate::base::http1::fields::{
-    Invalid, content_length, has_bare_line_feed, is_chunked, keeps_alive, write_fields,
+    Invalid, content_length, has_bare_line_feed, head_end, is_chunked, keeps_alive, write_fields,
 };
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use http::{request, response};
 use hyper::ext::ReasonPhrase;
@@ -32,12 +32,15 @@ pub fn write_request(parts: &request::Parts) -> Bytes {
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let fields = parts.headers.iter();
     let size: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    let mut head = BytesMut::with_capacity(size + target.len() + parts.method.as_str().len() + 13);
+    // With two blanks, the version, and the ends of the line and of the head.
+    let size = size + target.len() + parts.method.as_str().len() + 14;
+    let mut head = BytesMut::with_capacity(size);
     head.put_slice(parts.method.as_str().as_bytes());
     head.put_u8(b' ');
     head.put_slice(target.as_bytes());
     head.put_slice(b" HTTP/1.1\r\n");
     write_fields(&mut head, &parts.headers);
+    debug_assert_eq!(head.len(), size, "else it grows, or is larger than it need be");
     head.freeze()
 }
 
@@ -50,7 +53,7 @@ pub fn take_response(
 ) -> Result<Option<Head>, Invalid> {
     let from = searched.saturating_sub(3);
     let unseen = received.get(from..).unwrap_or_default();
-    let Some(end) = memchr::memmem::find(unseen, b"\r\n\r\n") else {
+    let Some(end) = head_end(unseen) else {
         *searched = received.len();
         return match received.len() {
             HEAD_BYTES_MAX.. => Err(Invalid("the head is too large")),
@@ -84,15 +87,18 @@ fn parse(bytes: &Bytes, method: &Method) -> Result<Head, Invalid> {
         _ => Version::HTTP_10,
     };
     let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+    let mut meaning = Meaning::default();
     for field in &*parsed.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes())
             .map_err(|_| Invalid("a field's name is malformed"))?;
         let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value))
             .map_err(|_| Invalid("a field's value is malformed"))?;
+        meaning.note(&name, &value)?;
         headers.append(name, value);
     }
-    let keep_alive = keeps_alive(&headers, version);
-    let decoder = framing(&headers, version, code, method)?;
+    let persists = version == Version::HTTP_11;
+    let keep_alive = if meaning.connection { keeps_alive(&headers, version) } else { persists };
+    let decoder = meaning.framing(version, code, method)?;
     let mut response = Response::new(());
     *response.status_mut() = code;
     *response.version_mut() = version;
@@ -111,42 +117,59 @@ fn parse(bytes: &Bytes, method: &Method) -> Result<Head, Invalid> {
 /// and would be taken for the answer to the next request.
 fn promises_too_much(response: &Response<()>) -> bool {
     let headers = response.headers();
-    let length = headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    let length = || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
     response.status() == StatusCode::NO_CONTENT
-        && (length || headers.contains_key(TRANSFER_ENCODING))
+        && (length() || headers.contains_key(TRANSFER_ENCODING))
 }
 
-/// How the body is framed (RFC 9112 section 6.3); anything ambiguous is an error.
-fn framing(
-    headers: &HeaderMap,
-    version: Version,
-    status: StatusCode,
-    method: &Method,
-) -> Result<Decoder, Invalid> {
-    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
-    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let (coding, length) = (codings.next(), lengths.next());
-    if codings.next().is_some() || lengths.next().is_some() {
-        return Err(Invalid("a framing field is repeated"));
+/// What the fields of a head say of the message, noted as they come: asking for each afterwards
+/// costs more.
+#[derive(Debug, Default)]
+struct Meaning {
+    /// The one transfer coding, and whether it is `chunked`.
+    chunked: Option<bool>,
+    length: Option<u64>,
+    connection: bool,
+}
+
+impl Meaning {
+    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), Invalid> {
+        let repeated = if *name == TRANSFER_ENCODING {
+            self.chunked.replace(is_chunked(value)).is_some()
+        } else if *name == CONTENT_LENGTH {
+            self.length.replace(content_length(value)?).is_some()
+        } else {
+            self.connection |= *name == CONNECTION;
+            false
+        };
+        if repeated { Err(Invalid("a framing field is repeated")) } else { Ok(()) }
     }
-    if coding.is_some() && length.is_some() {
-        return Err(Invalid("both a length and a coding are given"));
+
+    /// How the body is framed (RFC 9112 section 6.3); anything ambiguous is an error.
+    fn framing(
+        &self,
+        version: Version,
+        status: StatusCode,
+        method: &Method,
+    ) -> Result<Decoder, Invalid> {
+        if self.chunked.is_some() && self.length.is_some() {
+            return Err(Invalid("both a length and a coding are given"));
+        }
+        let chunked = match self.chunked {
+            None => false,
+            Some(true) if version == Version::HTTP_11 => true,
+            Some(_) => return Err(Invalid("the transfer coding is not chunked")),
+        };
+        let bodiless = *method == Method::HEAD
+            || status.is_informational()
+            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        Ok(match (bodiless, chunked, self.length) {
+            (true, _, _) => Decoder::Done,
+            (false, true, _) => Decoder::chunked(),
+            (false, false, Some(length)) => Decoder::length(length),
+            (false, false, None) => Decoder::UntilClose,
+        })
     }
-    let length = length.map(content_length).transpose()?;
-    let chunked = match coding {
-        None => false,
-        Some(coding) if version == Version::HTTP_11 && is_chunked(coding) => true,
-        Some(_) => return Err(Invalid("the transfer coding is not chunked")),
-    };
-    let bodiless = *method == Method::HEAD
-        || status.is_informational()
-        || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    Ok(match (bodiless, chunked, length) {
-        (true, _, _) => Decoder::Done,
-        (false, true, _) => Decoder::chunked(),
-        (false, false, Some(length)) => Decoder::length(length),
-        (false, false, None) => Decoder::UntilClose,
-    })
 }
 
 #[cfg(test)]

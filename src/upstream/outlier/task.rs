@@ -80,8 +80,8 @@ async fn until(time: Option<Instant>) {
     }
 }
 
-/// Judges the endpoints once, and does what the judgement says; `ticked` says whether an interval is
-/// over.
+/// Judges the endpoints once, and does what the judgement says; `ticked` says whether an interval
+/// is over.
 fn look(
     pool: &Pool,
     change: &mut Change<'_>,

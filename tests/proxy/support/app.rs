@@ -1,6 +1,8 @@
 //! The app in the process, its configuration file and its metrics.
 
-use super::{Client, Response, eventually, nobody, within};
+#[cfg(feature = "kube")]
+use super::nobody;
+use super::{Client, Response, eventually, within};
 use serin::app::{Bound, Options, Stop, bind};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -50,6 +52,7 @@ impl App {
     }
 
     /// Starts with a configuration that may come later.
+    #[cfg(feature = "kube")]
     pub(crate) async fn start_early(options: Options) -> Self {
         let bound = within(bind(Options { workers: Some(2), ..options })).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -58,6 +61,7 @@ impl App {
     }
 
     /// Waits for the first configuration.
+    #[cfg(feature = "kube")]
     pub(crate) async fn listening(&mut self) {
         let listening = self.bound.listeners.wait_for(|listeners| !listeners.is_empty());
         self.address = within(listening).await.unwrap()[0].1;

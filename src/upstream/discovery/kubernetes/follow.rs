@@ -4,9 +4,8 @@ use super::pods;
 use super::service::{self, Joined};
 use super::{KubernetesConfig, Port};
 use crate::cluster::facts::{PodFacts, ServiceFacts, SliceFacts};
-use crate::cluster::{Cluster, Failure, Scope, Watching};
+use crate::cluster::{Cluster, Failure, Objects, Scope, Watching};
 use crate::upstream::discovery::{Findings, Missed};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Keeps the endpoints of a pool what the cluster shows; never ends.
@@ -36,7 +35,7 @@ pub(in crate::upstream::discovery) async fn follow(
 async fn follow_pods(mut seen: Seen<PodFacts>, port: &Port, findings: &mut Findings) {
     loop {
         if let Some(pods) = seen.look() {
-            findings.found(&pods::endpoints(pods.values(), port));
+            findings.found(&pods::endpoints(pods.values().map(AsRef::as_ref), port));
         }
         if let Some(failure) = seen.failure() {
             missed(findings, &failure);
@@ -65,10 +64,10 @@ async fn follow_service(
         let known = services.is_none() || service.is_some();
         if let Some(all) = all.as_ref().filter(|_| changed && known) {
             let service = service.as_ref().and_then(|services| services.get(name));
+            let slices = all.values().map(AsRef::as_ref);
             let Joined { endpoints, protocol, other_ports } =
-                service::join(all.values(), service, port);
-            findings.speak(protocol);
-            findings.found(&endpoints);
+                service::join(slices, service.map(AsRef::as_ref), port);
+            findings.found_speaking(protocol, &endpoints);
             if other_ports != strange {
                 if let Some(ports) = &other_ports {
                     findings.warn(&format!("no port {port}; there are: {}", ports.join(", ")));
@@ -97,7 +96,7 @@ fn missed(findings: &mut Findings, failure: &Failure) {
 /// What is watched, and what of it was looked at.
 struct Seen<T> {
     watching: Watching<T>,
-    objects: Option<Arc<BTreeMap<String, T>>>,
+    objects: Option<Arc<Objects<T>>>,
     failed: bool,
 }
 
@@ -107,7 +106,7 @@ impl<T> Seen<T> {
     }
 
     /// The objects, if they are other ones than those seen last.
-    fn look(&mut self) -> Option<Arc<BTreeMap<String, T>>> {
+    fn look(&mut self) -> Option<Arc<Objects<T>>> {
         let objects = self.watching.view.borrow_and_update().objects.clone()?;
         if self.objects.as_ref().is_some_and(|known| Arc::ptr_eq(known, &objects)) {
             return None;
@@ -118,7 +117,8 @@ impl<T> Seen<T> {
 
     /// Why they can not be looked at, if that is news.
     fn failure(&mut self) -> Option<Failure> {
-        let failure = self.watching.view.borrow_and_update().failure.clone();
+        // What came since the last look is still to be looked at.
+        let failure = self.watching.view.borrow().failure.clone();
         let known = std::mem::replace(&mut self.failed, failure.is_some());
         failure.filter(|_| !known)
     }

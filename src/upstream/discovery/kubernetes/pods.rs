@@ -3,10 +3,13 @@
 use super::Port;
 use crate::cluster::facts::PodFacts;
 use crate::upstream::discovery::Found;
+use std::collections::HashMap;
 use std::net::SocketAddr;
 
 /// The endpoints among pods: those that are ready, and those that are being deleted as draining, so
-/// that their requests finish. A named port is that of each pod's own containers.
+/// that their requests finish. A named port is that of each pod's own containers. Of pods that share
+/// an address, as on the network of their node or while one takes over from the other, a ready one
+/// counts.
 pub(super) fn endpoints<'a>(
     pods: impl IntoIterator<Item = &'a PodFacts>,
     port: &Port,
@@ -20,7 +23,16 @@ pub(super) fn endpoints<'a>(
         (pod.ready || pod.terminating)
             .then(|| Found { draining: pod.terminating, ..address.into() })
     };
-    pods.into_iter().filter_map(endpoint).collect()
+    let mut all: Vec<Found> = Vec::new();
+    let mut places = HashMap::new();
+    for found in pods.into_iter().filter_map(endpoint) {
+        let place = *places.entry(found.address).or_insert(all.len());
+        match all.get_mut(place) {
+            Some(known) => known.draining &= found.draining,
+            None => all.push(found),
+        }
+    }
+    all
 }
 
 #[cfg(test)]
@@ -53,5 +65,19 @@ mod tests {
         assert_eq!(found, expected.map(|(address, draining)| (address.to_owned(), draining)));
         assert_eq!(endpoints(&pods, &Port::Number(81))[0].address.port(), 81);
         assert!(endpoints(&pods, &Port::Name("grpc".to_owned())).is_empty());
+    }
+
+    #[test]
+    fn of_pods_at_one_address_a_ready_one_counts() {
+        let (ready, leaving) = (pod("10.0.0.1", true, false), pod("10.0.0.1", true, true));
+        let starting = pod("10.0.0.1", false, false);
+        for (pods, draining) in [
+            ([&leaving, &ready, &starting], false),
+            ([&ready, &starting, &leaving], false),
+            ([&starting, &leaving, &leaving], true),
+        ] {
+            let found = endpoints(pods, &Port::Number(80));
+            assert_eq!(found.iter().map(|one| one.draining).collect::<Vec<_>>(), [draining]);
+        }
     }
 }

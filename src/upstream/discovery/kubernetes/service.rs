@@ -171,7 +171,7 @@ mod tests {
             places in prop::collection::vec((0..6_u8, any::<[bool; 3]>(), 0..3_usize), 0..20),
         ) {
             let http = [port("http", 80, "")];
-            let mut slices = vec![slice(&http, &[]), slice(&http, &[]), slice(&http, &[])];
+            let mut slices = [slice(&http, &[]), slice(&http, &[]), slice(&http, &[])];
             for (last, [ready, serving, terminating], at) in &places {
                 let ip = IpAddr::from([10, 0, 0, *last]);
                 let (ready, serving, terminating) = (*ready, *serving, *terminating);
