@@ -265,18 +265,20 @@ impl<T: Facts> Watch<T> {
         self.synced.is_some_and(|since| since.elapsed() > CALM)
     }
 
-    /// Counts a failure; tells of it unless it is the same as before.
+    /// Counts a failure; tells of it unless it is the same as before. That another right is missing
+    /// is not the same.
     fn failed(&mut self, failure: Failure) {
         self.tally.failed(T::RESOURCE, failure.reason);
-        if failure.reason == Reason::Expired {
+        // Who may list but not watch sees what changes at least from time to time.
+        if matches!(failure.reason, Reason::Expired | Reason::Forbidden) {
             self.version = None;
         }
         self.in_vain = if self.stood() { 1 } else { self.in_vain.saturating_add(1) };
         self.stands(Standing::Failing);
         let (resource, scope) = (T::RESOURCE, &self.scope);
         self.view.send_if_modified(|view| {
-            let known = view.failure.as_ref().map(|known| known.reason);
-            if known == Some(failure.reason) {
+            let known = view.failure.as_ref().filter(|known| known.reason == failure.reason);
+            if known.is_some_and(|known| failure.reason != Reason::Forbidden || *known == failure) {
                 return false;
             }
             tracing::warn!(%resource, %scope, reason = failure.reason.name(), "{failure}");

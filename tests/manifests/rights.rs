@@ -37,11 +37,9 @@ fn right(resource: &str, name: Option<&str>, verb: &str) -> Right {
 fn for_rules(option: &str, value: &str) -> BTreeSet<Right> {
     let events = ["create", "patch"].map(|verb| right("events.k8s.io/events", None, verb));
     let name = value.split('/').next();
-    let (name, verbs): (_, &[&str]) = match option {
-        "--configmap" => (name, &["get", "list", "watch"]),
-        _ => (None, &["list", "watch"]),
-    };
-    verbs.iter().map(|verb| right("/configmaps", name, verb)).chain(events).collect()
+    let name = name.filter(|_| option == "--configmap");
+    let maps = ["list", "watch"].map(|verb| right("/configmaps", name, verb));
+    maps.into_iter().chain(events).collect()
 }
 
 /// What is needed where pools have their endpoints.

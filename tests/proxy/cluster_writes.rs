@@ -394,8 +394,14 @@ async fn the_api_tells_what_it_serves() {
         [
             "discovery.k8s.io/v1/endpointslices",
             "events.k8s.io/v1/events",
+            "rbac.authorization.k8s.io/v1/rolebindings",
+            "rbac.authorization.k8s.io/v1/roles",
             "v1/configmaps",
+            "v1/namespaces",
+            "v1/nodes",
             "v1/pods",
+            "v1/secrets",
+            "v1/serviceaccounts",
             "v1/services",
         ]
     );

@@ -13,6 +13,8 @@ mod balance;
 mod bodies;
 mod bounds;
 #[cfg(feature = "kube")]
+mod cluster_accounts;
+#[cfg(feature = "kube")]
 mod cluster_support;
 #[cfg(feature = "kube")]
 mod cluster_writes;
@@ -49,6 +51,8 @@ mod outliving;
 mod paths;
 mod pool_limits;
 mod proxy_protocol;
+#[cfg(feature = "kube")]
+mod rbac;
 mod reload;
 mod retries;
 mod routing;

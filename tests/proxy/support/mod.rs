@@ -9,6 +9,10 @@ mod dns;
 pub(crate) mod frames;
 mod http2;
 mod load;
+#[cfg(feature = "kube")]
+mod log;
+#[cfg(feature = "kube")]
+pub(crate) mod manifests;
 mod origin;
 mod upgraded;
 mod wire;
@@ -22,6 +26,8 @@ pub(crate) use dns::{Kind, NameServer, Says};
 pub(crate) use frames::{Raw, RawEndpoint};
 pub(crate) use http2::{Answering, H2Client, H2Origin, Served};
 pub(crate) use load::Load;
+#[cfg(feature = "kube")]
+pub(crate) use log::Log;
 pub(crate) use origin::{Connection, Origin};
 pub(crate) use upgraded::{ASKING, Upgraded, Version, ask, connect, head};
 pub(crate) use wire::{Body, Broken, Client, Head, Response, Wire};

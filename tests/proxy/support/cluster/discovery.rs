@@ -26,11 +26,6 @@ pub(super) fn document(path: &str) -> Option<Value> {
             group
         }),
         ["api", "v1"] => Some(resources("")),
-        // Every namespace is there: kubectl looks for it when it misses something in it.
-        ["api", "v1", "namespaces", name] => Some(json!({
-            "kind": "Namespace", "apiVersion": "v1", "metadata": { "name": name },
-            "status": { "phase": "Active" },
-        })),
         ["apis", name, "v1"] => groups().contains(name).then(|| resources(name)),
         _ => None,
     }
@@ -38,7 +33,9 @@ pub(super) fn document(path: &str) -> Option<Value> {
 
 fn groups() -> Vec<&'static str> {
     let groups = RESOURCES.iter().map(|resource| resource.group);
-    groups.filter(|group| !group.is_empty()).collect()
+    let mut groups: Vec<_> = groups.filter(|group| !group.is_empty()).collect();
+    groups.dedup();
+    groups
 }
 
 fn group(name: &str) -> Value {
@@ -49,7 +46,8 @@ fn group(name: &str) -> Value {
 fn resources(group: &str) -> Value {
     let all = RESOURCES.iter().filter(|resource| resource.group == group).map(|resource| {
         json!({
-            "name": resource.plural, "singularName": resource.singular, "namespaced": true,
+            "name": resource.plural, "singularName": resource.singular,
+            "namespaced": resource.namespaced,
             "kind": resource.kind, "shortNames": resource.short,
             "verbs": [
                 "create", "delete", "deletecollection", "get", "list", "patch", "update", "watch",

@@ -3,6 +3,7 @@
 //! It keeps the semantics of the real one over plain HTTP: versions, selectors, pages, watches,
 //! conflicts, RBAC; and it gets into the trouble that the test wants.
 
+mod accounts;
 mod discovery;
 mod objects;
 mod rbac;
@@ -17,6 +18,9 @@ mod writes;
 
 pub(crate) use objects::{config_map, endpoint_slice, pod, service};
 
+use super::authority::Authority;
+use accounts::Accounts;
+use base64ct::{Base64, Encoding as _};
 use parking_lot::Mutex;
 use rbac::Rbac;
 use resource::{Resource, key};
@@ -31,6 +35,7 @@ use store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 /// An API server of one test; it ends with the test.
 pub(crate) struct Cluster {
@@ -47,13 +52,21 @@ struct Serving {
     task: JoinHandle<()>,
 }
 
+/// What a server over TLS has, and what its clients trust.
+struct Secured {
+    acceptor: TlsAcceptor,
+    authority: String,
+}
+
 /// What all connections share.
 struct Shared {
+    secured: Option<Secured>,
     store: Mutex<Store>,
     seen: Mutex<Seen>,
     mood: watch::Sender<Mood>,
-    /// The only token that is known.
+    /// The only token that is known, but for those of service accounts that asked for one.
     token: Mutex<String>,
+    accounts: Mutex<Accounts>,
     rbac: Mutex<Option<Rbac>>,
     /// The resources and verbs that are refused whatever the rules say.
     forbidden: Mutex<BTreeSet<(&'static str, &'static str)>>,
@@ -85,15 +98,29 @@ impl Shared {
 
 impl Cluster {
     pub(crate) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// The same over TLS, as every real one is.
+    pub(crate) async fn start_secured() -> Self {
+        let authority = Authority::new();
+        let server = authority.issue(&["127.0.0.1"]).server(&["http/1.1"], None);
+        let acceptor = TlsAcceptor::from(Arc::new(server));
+        Self::start_with(Some(Secured { acceptor, authority: authority.pem })).await
+    }
+
+    async fn start_with(secured: Option<Secured>) -> Self {
         let held = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         held.set_reuse_address(true).unwrap();
         held.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         let address = held.local_addr().unwrap().as_socket().unwrap();
         let shared = Arc::new(Shared {
+            secured,
             store: Mutex::default(),
             seen: Mutex::default(),
             mood: watch::Sender::new(Mood::Answers),
             token: Mutex::new("token-of-the-test".to_owned()),
+            accounts: Mutex::default(),
             rbac: Mutex::default(),
             forbidden: Mutex::default(),
             // As often as the real one does.
@@ -111,12 +138,17 @@ impl Cluster {
 
     /// A configuration for clients: where the server is, and the token.
     pub(crate) fn kubeconfig(&self) -> String {
+        let cluster = match &self.shared.secured {
+            None => json!({ "server": format!("http://{}", self.address) }),
+            Some(secured) => json!({
+                "server": format!("https://{}", self.address),
+                "certificate-authority-data": base64(secured.authority.as_bytes()),
+            }),
+        };
         let config = json!({
             "apiVersion": "v1",
             "kind": "Config",
-            "clusters": [
-                { "name": "test", "cluster": { "server": format!("http://{}", self.address) } },
-            ],
+            "clusters": [{ "name": "test", "cluster": cluster }],
             "users": [{ "name": "test", "user": { "token": *self.shared.token.lock() } }],
             "contexts": [
                 {
@@ -159,7 +191,9 @@ impl Cluster {
         let resource = Resource::of(&object);
         let metadata = &object["metadata"];
         let (namespace, name) = (metadata["namespace"].as_str(), metadata["name"].as_str());
-        let (namespace, name) = (namespace.unwrap().to_owned(), name.unwrap().to_owned());
+        assert_eq!(namespace.is_some(), resource.namespaced, "{object}");
+        let (namespace, name) =
+            (namespace.unwrap_or_default().to_owned(), name.unwrap().to_owned());
         let mut store = self.shared.store.lock();
         let old = store.object(resource, &namespace, &name).cloned();
         writes::identify(&mut store, &mut object, old.as_deref());
@@ -191,6 +225,13 @@ impl Cluster {
     pub(crate) fn object(&self, resource: &str, namespace: &str, name: &str) -> Option<Value> {
         let store = self.shared.store.lock();
         store.object(Resource::named(resource), namespace, name).map(|found| Value::clone(found))
+    }
+
+    /// The names of the namespaces that were made and are still there.
+    pub(crate) fn namespaces(&self) -> Vec<String> {
+        let store = self.shared.store.lock();
+        let all = store.at(Resource::named("namespaces"), store.version).unwrap();
+        all.keys().map(|key| key.trim_start_matches('/').to_owned()).collect()
     }
 
     /// The Event objects, in the order in which they were created.
@@ -340,6 +381,11 @@ impl Cluster {
     pub(crate) fn last_token(&self) -> String {
         self.shared.seen.lock().token.clone()
     }
+}
+
+fn base64(bytes: &[u8]) -> String {
+    let mut place = vec![0; Base64::encoded_len(bytes)];
+    Base64::encode(bytes, &mut place).unwrap().to_owned()
 }
 
 impl Drop for Cluster {

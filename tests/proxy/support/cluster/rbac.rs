@@ -23,8 +23,8 @@ struct Grant {
 }
 
 impl Rbac {
-    /// What the bindings among the objects give to a service account; a binding whose role is not
-    /// among them fails.
+    /// What the bindings among the objects give to a service account; one whose role is not among
+    /// them gives nothing.
     pub(super) fn new(namespace: &str, name: &str, objects: &[Value]) -> Self {
         let user = format!("system:serviceaccount:{namespace}:{name}");
         let mut grants = Vec::new();
@@ -43,8 +43,7 @@ impl Rbac {
                     && text(object, "/metadata/name") == role
                     && (kind == "ClusterRole" || Some(namespace_of(object)) == scope)
             });
-            let found = found.unwrap_or_else(|| panic!("no {kind} {role} for {binding}"));
-            for rule in list(found, "rules") {
+            for rule in found.into_iter().flat_map(|role| list(role, "rules")) {
                 add_grants(&mut grants, scope, rule);
             }
         }
@@ -75,7 +74,7 @@ impl Rbac {
 
 /// Why a user may not do what a request asks for.
 pub(super) fn refusal(user: &str, call: &Call, verb: &str) -> String {
-    let (resource, group) = (call.resource.plural, call.resource.group);
+    let (resource, group) = (call.resource_for_authorizer(), call.resource.group);
     let place = match &call.namespace {
         Some(namespace) => format!("in the namespace \"{namespace}\""),
         None => "at the cluster scope".to_owned(),
@@ -92,7 +91,7 @@ impl Grant {
         namespace.is_none_or(|namespace| call.namespace.as_ref() == Some(namespace))
             && is(&self.verb, verb)
             && is(&self.group, call.resource.group)
-            && is(&self.resource, call.resource.plural)
+            && is(&self.resource, &call.resource_for_authorizer())
             && self.name.as_ref().is_none_or(|allowed| allowed == name)
     }
 

@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// A kind of objects in namespaces.
+/// A kind of objects.
 #[derive(Debug)]
 pub(super) struct Resource {
     pub(super) group: &'static str,
@@ -14,15 +14,30 @@ pub(super) struct Resource {
     pub(super) singular: &'static str,
     pub(super) kind: &'static str,
     pub(super) short: &'static [&'static str],
+    /// Whether its objects are in namespaces.
+    pub(super) namespaced: bool,
+    /// What its objects have that is asked for by a path of its own.
+    pub(super) subresources: &'static [&'static str],
 }
 
+const RBAC: &str = "rbac.authorization.k8s.io";
+
 /// Everything that is served; all of it has the version `v1`.
-pub(super) static RESOURCES: [Resource; 5] = [
+pub(super) static RESOURCES: [Resource; 11] = [
     resource("", "configmaps", "configmap", "ConfigMap", &["cm"]),
-    resource("", "pods", "pod", "Pod", &["po"]),
+    Resource { namespaced: false, ..resource("", "namespaces", "namespace", "Namespace", &["ns"]) },
+    Resource { namespaced: false, ..resource("", "nodes", "node", "Node", &["no"]) },
+    Resource { subresources: &["status"], ..resource("", "pods", "pod", "Pod", &["po"]) },
+    resource("", "secrets", "secret", "Secret", &[]),
+    Resource {
+        subresources: &["token"],
+        ..resource("", "serviceaccounts", "serviceaccount", "ServiceAccount", &["sa"])
+    },
     resource("", "services", "service", "Service", &["svc"]),
     resource("discovery.k8s.io", "endpointslices", "endpointslice", "EndpointSlice", &[]),
     resource("events.k8s.io", "events", "event", "Event", &["ev"]),
+    resource(RBAC, "rolebindings", "rolebinding", "RoleBinding", &[]),
+    resource(RBAC, "roles", "role", "Role", &[]),
 ];
 
 const fn resource(
@@ -32,7 +47,8 @@ const fn resource(
     kind: &'static str,
     short: &'static [&'static str],
 ) -> Resource {
-    Resource { group, plural, singular, kind, short }
+    let (namespaced, subresources) = (true, &[] as &[&str]);
+    Resource { group, plural, singular, kind, short, namespaced, subresources }
 }
 
 impl Resource {
@@ -75,6 +91,8 @@ pub(super) struct Call {
     pub(super) resource: &'static Resource,
     pub(super) namespace: Option<String>,
     pub(super) name: Option<String>,
+    /// What of the object is meant; empty for the object.
+    pub(super) subresource: &'static str,
     /// As rules of RBAC name it.
     pub(super) verb: &'static str,
     pub(super) query: Query,
@@ -94,30 +112,40 @@ impl Call {
             ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (Some(*namespace), rest),
             rest => (None, rest),
         };
-        let (plural, name) = match rest {
-            [plural] => (*plural, None),
-            [plural, name] if !name.is_empty() => (*plural, Some(*name)),
+        let (plural, name, part) = match rest {
+            [plural] => (*plural, None, None),
+            [plural, name] if !name.is_empty() => (*plural, Some(*name), None),
+            [plural, name, part] if !name.is_empty() => (*plural, Some(*name), Some(*part)),
             _ => return None,
         };
         let mut all = RESOURCES.iter();
         let resource = all.find(|one| one.group == group && one.plural == plural)?;
+        let subresource = match part {
+            Some(part) => resource.subresources.iter().find(|one| **one == part)?,
+            None => "",
+        };
         let query = Query::read(query);
         let verb = match (method.as_str(), name) {
+            ("POST", Some(_)) if subresource == "token" => "create",
+            _ if subresource == "token" => return Some(Err(Failure::method_not_allowed())),
+            ("DELETE", _) if subresource == "status" => {
+                return Some(Err(Failure::method_not_allowed()));
+            }
             ("GET", Some(_)) => "get",
             ("GET", None) if query.flag("watch") => "watch",
             ("GET", None) => "list",
-            ("POST", None) if namespace.is_some() => "create",
+            ("POST", None) if namespace.is_some() == resource.namespaced => "create",
             ("PUT", Some(_)) => "update",
             ("PATCH", Some(_)) => "patch",
             ("DELETE", Some(_)) => "delete",
             ("DELETE", None) => "deletecollection",
             _ => return Some(Err(Failure::method_not_allowed())),
         };
-        if name.is_some() && namespace.is_none() {
+        if (name.is_some() || namespace.is_some()) && namespace.is_some() != resource.namespaced {
             return None;
         }
         let (namespace, name) = (namespace.map(str::to_owned), name.map(str::to_owned));
-        Some(Ok(Self { resource, namespace, name, verb, query }))
+        Some(Ok(Self { resource, namespace, name, subresource, verb, query }))
     }
 
     /// Whose objects a list or a watch sees.
@@ -128,6 +156,12 @@ impl Call {
             labels: LabelSelector::read(self.query.text("labelSelector"))?,
             fields: FieldSelector::read(self.query.text("fieldSelector"), self.resource)?,
         })
+    }
+
+    /// The resource that the authorizer sees, with what of it is meant.
+    pub(super) fn resource_for_authorizer(&self) -> String {
+        let (plural, part) = (self.resource.plural, self.subresource);
+        if part.is_empty() { plural.to_owned() } else { format!("{plural}/{part}") }
     }
 
     /// The name that the authorizer sees: the one in the path, or the only one that a list or a

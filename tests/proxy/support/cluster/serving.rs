@@ -1,5 +1,6 @@
 //! The server: connections, requests, and the answers to them.
 
+use super::accounts::Account;
 use super::resource::Call;
 use super::status::Failure;
 use super::store::{Store, Told, line};
@@ -19,6 +20,7 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -42,14 +44,25 @@ pub(super) async fn serve(
         let Ok((stream, _)) = accepted else { continue };
         let shared = Arc::clone(&shared);
         connections.spawn(async move {
-            let service = service_fn(|request| answer(&shared, request));
-            let serving = hyper::server::conn::http1::Builder::new();
-            let _ = serving.serve_connection(TokioIo::new(stream), service).await;
+            match &shared.secured {
+                None => converse(&shared, stream).await,
+                Some(secured) => {
+                    if let Ok(stream) = secured.acceptor.accept(stream).await {
+                        converse(&shared, stream).await;
+                    }
+                }
+            }
         });
         while connections.try_join_next().is_some() {}
     }
     drop(listener);
     connections.shutdown().await;
+}
+
+async fn converse(shared: &Arc<Shared>, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let service = service_fn(|request| answer(shared, request));
+    let serving = hyper::server::conn::http1::Builder::new();
+    let _ = serving.serve_connection(TokioIo::new(stream), service).await;
 }
 
 async fn answer(
@@ -89,7 +102,8 @@ async fn respond(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
     if let Mood::Fails(code) = *shared.mood.borrow() {
         return Err(Failure::told(code));
     }
-    if token != *shared.token.lock() {
+    let account = shared.accounts.lock().of(token, &shared.store.lock());
+    if account.is_none() && token != *shared.token.lock() {
         return Err(Failure::unauthorized());
     }
     let Some(call) = call else {
@@ -101,14 +115,18 @@ async fn respond(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
         return Ok(json_answer(200, &document));
     };
     let call = call?;
-    authorize(shared, &call, call.verb)?;
+    authorize(shared, account.as_ref(), &call, call.verb)?;
     let body = read(&head.headers, body).await?;
     if call.verb == "watch" {
         return watch(shared, &call);
     }
     let creates = writes::creates(&shared.store.lock(), &call, &head.headers);
     if creates && call.verb == "patch" {
-        authorize(shared, &call, "create")?;
+        authorize(shared, account.as_ref(), &call, "create")?;
+    }
+    if call.subresource == "token" {
+        let token = shared.accounts.lock().issue(&shared.store.lock(), &call, &body)?;
+        return Ok(json_answer(201, &token));
     }
     let done = perform(&mut shared.store.lock(), &call, &head.headers, body)?;
     Ok(json_answer(if creates { 201 } else { 200 }, &done))
@@ -131,15 +149,24 @@ fn perform(
     }
 }
 
-fn authorize(shared: &Shared, call: &Call, verb: &'static str) -> Result<(), Failure> {
+/// Whether it is allowed: to an account that was given a token by the roles that are there, to whom
+/// has the token of the test by those that the test says.
+fn authorize(
+    shared: &Shared,
+    account: Option<&Account>,
+    call: &Call,
+    verb: &'static str,
+) -> Result<(), Failure> {
     let name = call.name_for_authorizer();
-    let mut rbac = shared.rbac.lock();
+    let mut own = account.map(|account| account.rights(&shared.store.lock()));
+    let mut told = shared.rbac.lock();
+    let rbac = own.as_mut().or(told.as_mut());
     let user = rbac.as_ref().map_or("tester", |rbac| &rbac.user);
     let forbidden = shared.forbidden.lock().contains(&(call.resource.plural, verb));
     let why = if forbidden {
         Some(rbac::refusal(user, call, verb))
     } else {
-        rbac.as_mut().and_then(|rbac| rbac.check(call, verb))
+        rbac.and_then(|rbac| rbac.check(call, verb))
     };
     why.map_or(Ok(()), |why| Err(Failure::forbidden(call.resource, &name, &why)))
 }

@@ -4,7 +4,7 @@ use super::resource::{Filter, Resource, key};
 use super::status::Failure;
 use bytes::Bytes;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -20,6 +20,8 @@ pub(super) struct Store {
     /// How many changes are remembered at most.
     pub(super) changes_max: usize,
     objects: BTreeMap<&'static str, Objects>,
+    /// The namespaces that were deleted. All others are there, made or not.
+    pub(super) ended: BTreeSet<String>,
     changes: VecDeque<Change>,
     watches: Vec<Watch>,
     /// How many objects were created, and watches opened.
@@ -73,6 +75,7 @@ impl Default for Store {
             compacted: FIRST,
             changes_max: 10_000,
             objects: BTreeMap::new(),
+            ended: BTreeSet::new(),
             changes: VecDeque::new(),
             watches: Vec::new(),
             counted: 0,
@@ -88,6 +91,15 @@ impl Store {
         name: &str,
     ) -> Option<&Arc<Value>> {
         self.objects.get(resource.plural)?.get(&key(namespace, name))
+    }
+
+    /// The objects in a namespace, each with its resource.
+    pub(super) fn inside(&self, namespace: &str) -> Vec<(&'static Resource, Arc<Value>)> {
+        let is_inside = |object: &Value| object["metadata"]["namespace"] == namespace;
+        let all = self.objects.iter().flat_map(|(plural, objects)| {
+            objects.values().map(|object| (Resource::named(plural), Arc::clone(object)))
+        });
+        all.filter(|(_, object)| is_inside(object)).collect()
     }
 
     /// A number that was not given before.

@@ -1,10 +1,14 @@
 //! What the API refuses to store, as far as it concerns what is served here.
 
 use super::resource::Resource;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::core::v1::{
+    ConfigMap, Namespace, Node, Pod, Secret, Service, ServiceAccount,
+};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use serde_json::Value;
+use std::net::IpAddr;
 
 /// What is wrong, each with its field.
 pub(super) type Wrong = Vec<(String, String)>;
@@ -39,6 +43,12 @@ pub(super) fn decodes(resource: &Resource, object: &Value) -> Result<(), String>
     let object = object.clone();
     let decoded = match resource.kind {
         "ConfigMap" => serde_json::from_value::<ConfigMap>(object).map(drop),
+        "Namespace" => serde_json::from_value::<Namespace>(object).map(drop),
+        "Node" => serde_json::from_value::<Node>(object).map(drop),
+        "Secret" => serde_json::from_value::<Secret>(object).map(drop),
+        "ServiceAccount" => serde_json::from_value::<ServiceAccount>(object).map(drop),
+        "Role" => serde_json::from_value::<Role>(object).map(drop),
+        "RoleBinding" => serde_json::from_value::<RoleBinding>(object).map(drop),
         "Pod" => serde_json::from_value::<Pod>(object).map(drop),
         "Service" => serde_json::from_value::<Service>(object).map(drop),
         "EndpointSlice" => serde_json::from_value::<EndpointSlice>(object).map(drop),
@@ -63,10 +73,44 @@ pub(super) fn validate(resource: &Resource, object: &Value, old: Option<&Value>)
             wrong.push(("metadata.labels".into(), format!("Invalid value: {key}={value}")));
         }
     }
-    if resource.kind == "Event" {
-        event(object, old, &mut wrong);
+    match resource.kind {
+        "ConfigMap" => config_map(object, old, &mut wrong),
+        "EndpointSlice" => slice(object, &mut wrong),
+        "Event" => event(object, old, &mut wrong),
+        _ => {}
     }
     wrong
+}
+
+/// What is said to be immutable stays.
+fn config_map(object: &Value, old: Option<&Value>, wrong: &mut Wrong) {
+    let Some(old) = old.filter(|old| old["immutable"] == true) else { return };
+    for field in ["immutable", "data", "binaryData"] {
+        if object[field] != old[field] {
+            let why = "Forbidden: field is immutable when `immutable` is set";
+            wrong.push((field.to_owned(), why.to_owned()));
+        }
+    }
+}
+
+/// Endpoints are where others can reach them.
+fn slice(object: &Value, wrong: &mut Wrong) {
+    for (number, endpoint) in object["endpoints"].as_array().into_iter().flatten().enumerate() {
+        for address in endpoint["addresses"].as_array().into_iter().flatten() {
+            let text = address.as_str().unwrap_or_default();
+            let is_local = match text.parse() {
+                Ok(IpAddr::V4(ip)) => ip.is_link_local(),
+                Ok(IpAddr::V6(ip)) => ip.is_unicast_link_local(),
+                // A name, which another address type may have.
+                Err(_) => continue,
+            };
+            let ip: IpAddr = text.parse().unwrap();
+            if is_local || ip.is_loopback() || ip.is_unspecified() {
+                let why = format!("Invalid value: {text}: may not be in the loopback range");
+                wrong.push((format!("endpoints[{number}].addresses"), why));
+            }
+        }
+    }
 }
 
 /// The strict validation of `events.k8s.io/v1`.

@@ -1,6 +1,6 @@
 //! Creating, replacing, patching and deleting of objects.
 
-use super::resource::{Call, key};
+use super::resource::{Call, Resource, key};
 use super::status::Failure;
 use super::store::Store;
 use super::validation::{decodes, validate};
@@ -28,6 +28,7 @@ pub(super) fn create(store: &mut Store, call: &Call, body: Value) -> Result<Valu
         return Err(Failure::already_exists(resource, &name));
     }
     identify(store, &mut object, None);
+    begin(resource.kind, &mut object);
     decodes(resource, &object).map_err(Failure::bad_request)?;
     let wrong = validate(resource, &object, None);
     if !wrong.is_empty() {
@@ -35,6 +36,9 @@ pub(super) fn create(store: &mut Store, call: &Call, body: Value) -> Result<Valu
     }
     if is_dry(call) {
         return Ok(object);
+    }
+    if resource.kind == "Namespace" {
+        store.ended.remove(&name);
     }
     let created = store.change(resource, key(namespace(call), &name), Some(object));
     Ok(created.map(Arc::unwrap_or_clone).unwrap_or_default())
@@ -98,7 +102,12 @@ pub(super) fn delete(store: &mut Store, call: &Call, options: &Value) -> Result<
         }
     }
     if !is_dry_delete(call, options) {
-        store.change(resource, key(namespace(call), name), None);
+        if resource.kind == "Namespace" {
+            return Ok(end_namespace(store, name, &old));
+        }
+        if let Some(held) = take(store, resource, &old) {
+            return Ok(held);
+        }
     }
     let mut details =
         json!({ "name": name, "kind": resource.plural, "uid": old["metadata"]["uid"] });
@@ -109,6 +118,56 @@ pub(super) fn delete(store: &mut Store, call: &Call, options: &Value) -> Result<
         "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
         "details": details,
     }))
+}
+
+/// Takes an object away, or notes that it is to go as long as somebody holds it; the object then.
+fn take(store: &mut Store, resource: &'static Resource, object: &Value) -> Option<Value> {
+    let metadata = &object["metadata"];
+    let text = |field: &str| metadata[field].as_str().unwrap_or_default();
+    let key = key(text("namespace"), text("name"));
+    if !is_held(object) {
+        store.change(resource, key, None);
+        return None;
+    }
+    let mut object = object.clone();
+    if metadata["deletionTimestamp"].is_null() {
+        object["metadata"]["deletionTimestamp"] = now().into();
+        object["metadata"]["deletionGracePeriodSeconds"] = 0.into();
+        store.change(resource, key, Some(object.clone()));
+    }
+    Some(object)
+}
+
+fn is_held(object: &Value) -> bool {
+    object["metadata"]["finalizers"].as_array().is_some_and(|holders| !holders.is_empty())
+}
+
+/// Takes away all that is in a namespace, and then the namespace, if nothing in it is held.
+fn end_namespace(store: &mut Store, name: &str, old: &Value) -> Value {
+    let inside = store.inside(name);
+    let held = inside.iter().filter(|(resource, object)| take(store, resource, object).is_some());
+    let is_over = held.count() == 0;
+    let mut object = old.clone();
+    object["metadata"]["deletionTimestamp"] = now().into();
+    object["status"]["phase"] = "Terminating".into();
+    let key = key("", name);
+    let resource = Resource::named("namespaces");
+    if is_over {
+        store.ended.insert(name.to_owned());
+        store.change(resource, key, None);
+    } else {
+        store.change(resource, key, Some(object.clone()));
+    }
+    object
+}
+
+/// What an object has at its begin, whatever who creates it says.
+fn begin(kind: &str, object: &mut Value) {
+    match kind {
+        "Pod" => object["status"] = json!({ "phase": "Pending" }),
+        "Namespace" => object["status"] = json!({ "phase": "Active" }),
+        _ => {}
+    }
 }
 
 /// Deletes what the request selects, and lists it.
@@ -132,12 +191,15 @@ pub(super) fn delete_all(
 
 /// Gives a new object its identity, or keeps that of the one in whose place it comes.
 pub(super) fn identify(store: &mut Store, object: &mut Value, old: Option<&Value>) {
-    let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
     let uid = format!("00000000-0000-4000-8000-{:012x}", store.count());
     let old = |field: &str| old.map(|old| old["metadata"][field].clone());
     object["metadata"]["uid"] = old("uid").unwrap_or_else(|| uid.into());
     object["metadata"]["creationTimestamp"] =
-        old("creationTimestamp").unwrap_or_else(|| now.into());
+        old("creationTimestamp").unwrap_or_else(|| now().into());
+}
+
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn namespace(call: &Call) -> &str {
@@ -212,6 +274,9 @@ fn store_in_place(
         let why = format!("Precondition failed: UID in precondition: {uid}");
         return Err(Failure::conflict(resource, name, &why));
     }
+    if resource.kind == "Pod" {
+        only_what_is_meant(call, old, &mut object);
+    }
     identify(store, &mut object, Some(old));
     object["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
     decodes(resource, &object).map_err(Failure::bad_request)?;
@@ -223,8 +288,24 @@ fn store_in_place(
     if object == *old || is_dry(call) {
         return Ok(object);
     }
+    let is_over = is_held(old) && !is_held(&object);
+    if is_over && !object["metadata"]["deletionTimestamp"].is_null() {
+        take(store, resource, &object);
+        return Ok(object);
+    }
     let stored = store.change(resource, key(namespace(call), name), Some(object));
     Ok(stored.map(Arc::unwrap_or_clone).unwrap_or_default())
+}
+
+/// Who writes an object does not write its status, and who writes its status nothing else.
+fn only_what_is_meant(call: &Call, old: &Value, object: &mut Value) {
+    if call.subresource == "status" {
+        let status = std::mem::replace(&mut object["status"], Value::Null);
+        *object = old.clone();
+        object["status"] = status;
+    } else {
+        object["status"] = old["status"].clone();
+    }
 }
 
 /// Merges a patch into a value (RFC 7396).
