@@ -171,6 +171,7 @@ impl<T: Facts> Watch<T> {
         let mut events = pin!(in_time(api.watch(&parameters, &version)).await?);
         self.synced = Some(Instant::now());
         self.stands(Standing::Synced);
+        let mut heard = false;
         loop {
             let event = tokio::select! {
                 event = timeout(SILENCE_MAX, events.next()) => event,
@@ -180,7 +181,10 @@ impl<T: Facts> Watch<T> {
                 }
             };
             match event {
-                Ok(Some(Ok(event))) => self.take(event)?,
+                Ok(Some(Ok(event))) => {
+                    heard = true;
+                    self.take(event)?;
+                }
                 // What it has told is right, whatever comes next.
                 Ok(Some(Err(error))) => {
                     self.tell();
@@ -188,6 +192,9 @@ impl<T: Facts> Watch<T> {
                 }
                 Ok(None) => {
                     self.tell();
+                    if !heard && was_deaf(self.synced.map(|since| since.elapsed())) {
+                        self.version = None;
+                    }
                     return Ok(());
                 }
                 Err(_) => return Err(Failure::silence(SILENCE_MAX)),
@@ -307,6 +314,14 @@ impl<T: Facts> Drop for Watch<T> {
     }
 }
 
+/// Whether a watch on which nothing was heard may have been deaf. Before its time is over the API
+/// sends a bookmark at least; one whose store was put back to an earlier state sends nothing from a
+/// version that it has not reached again, and no error either.
+fn was_deaf(lasted: Option<Duration>) -> bool {
+    const NEARLY: Duration = Duration::from_secs(SECONDS_MAX as u64 - 5);
+    lasted.is_some_and(|lasted| lasted >= NEARLY)
+}
+
 /// An answer, if it begins in time.
 pub(super) async fn in_time<A>(
     asking: impl Future<Output = kube::Result<A>>,
@@ -332,8 +347,16 @@ fn pause(in_vain: u32, random: f64) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{PAUSE_FIRST, PAUSE_MAX, pause};
+    use super::{PAUSE_FIRST, PAUSE_MAX, SECONDS_MAX, pause, was_deaf};
     use proptest::prelude::*;
+    use std::time::Duration;
+
+    #[test]
+    fn only_a_watch_that_has_had_its_time_may_have_been_deaf() {
+        let seconds = |seconds: u32| Some(Duration::from_secs(seconds.into()));
+        assert!(was_deaf(seconds(SECONDS_MAX)));
+        assert!(!was_deaf(seconds(SECONDS_MAX / 2)) && !was_deaf(None));
+    }
 
     proptest! {
         #[test]

@@ -410,3 +410,25 @@ async fn a_rolling_upgrade_of_both_versions_loses_no_request() {
     assert!(load.sent() > 500, "{}", load.sent());
     assert_eq!(load.failures().await, Vec::<String>::new());
 }
+
+#[tokio::test]
+async fn a_port_that_is_renamed_loses_no_endpoint_while_service_and_slices_differ() {
+    let cluster = Cluster::start().await;
+    let origin = Origin::named("a").await;
+    let slice = |port: &str| {
+        let slice = endpoint_slice("shop", "shop-x", "shop").endpoint("127.0.0.1", true);
+        slice.port(port, origin.address.port())
+    };
+    cluster.put(slice("web"));
+    cluster.put(service("shop", "shop").port("web", 80, 8080));
+    let app = App::start_in(&cluster, &yaml("service: shop, port: 80", "")).await;
+    assert_eq!(app.get("/").await.origin(), "a");
+    cluster.put(service("shop", "shop").port("http", 80, 8080));
+    let missed = [("pool", "shop"), ("result", "failure")];
+    app.metric_is("serin_discovery_updates_total", &missed, 1.0).await;
+    assert_eq!(app.get("/").await.origin(), "a");
+    cluster.put(slice("http"));
+    let found = [("pool", "shop"), ("result", "unchanged")];
+    app.metric_is("serin_discovery_updates_total", &found, 1.0).await;
+    assert_eq!(app.get("/").await.origin(), "a");
+}

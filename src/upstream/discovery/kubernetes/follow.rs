@@ -67,13 +67,17 @@ async fn follow_service(
             let slices = all.values().map(AsRef::as_ref);
             let Joined { endpoints, protocol, other_ports } =
                 service::join(slices, service.map(AsRef::as_ref), port);
-            findings.found_speaking(protocol, &endpoints);
-            if other_ports != strange {
-                if let Some(ports) = &other_ports {
-                    findings.warn(&format!("no port {port}; there are: {}", ports.join(", ")));
+            match &other_ports {
+                None => findings.found_speaking(protocol, &endpoints),
+                // The Service and its slices do not change together: a port that is renamed is not
+                // there for a moment, and endpoints are not lost by that.
+                Some(ports) if other_ports != strange => {
+                    let why = format!("no port {port}; there are: {}", ports.join(", "));
+                    findings.missed(&Missed::Failed(why));
                 }
-                strange = other_ports;
+                Some(_) => {}
             }
+            strange = other_ports;
         }
         let failure = slices.failure().or_else(|| services.as_mut().and_then(Seen::failure));
         if let Some(failure) = failure {
