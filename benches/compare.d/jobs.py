@@ -159,8 +159,8 @@ class Reload(Routes):
     """A new document of 10,000 routes each second, under load.
 
     In two ways: with all of Serin on one core, where the reload takes its time from the worker; and
-    with the threads that reload on a spare core. On two cores that is the clients' core: look at how
-    late they are before you blame the worker.
+    with the threads that reload on a spare core. On two cores that is the clients' core: look at
+    how late they are before you blame the worker.
     """
 
     fixed, seconds_factor, targets_asked = True, 2, 1000
