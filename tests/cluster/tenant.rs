@@ -45,7 +45,7 @@ impl<K> Kind for K where
 }
 
 /// The address of this machine that others would use; nothing if it has none but loopback's, which
-/// no EndpointSlice may name.
+/// no slice of endpoints may name.
 pub(crate) fn own_address() -> Option<IpAddr> {
     // Nothing is sent: the system only says from where it would be.
     let targets = [("0.0.0.0:0", "192.0.2.1:9"), ("[::]:0", "[2001:db8::1]:9")];
@@ -94,7 +94,8 @@ impl Namespace {
 
     pub(crate) async fn end(&self) {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), &self.name);
-        for pod in pods.list(&ListParams::default()).await.unwrap() {
+        let left = pods.list(&ListParams::default()).await;
+        for pod in left.into_iter().flatten() {
             if !pod.finalizers().is_empty() {
                 let released = Patch::Merge(json!({ "metadata": { "finalizers": null } }));
                 let _ = pods.patch(&pod.name_any(), &PatchParams::default(), &released).await;

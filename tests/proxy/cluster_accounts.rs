@@ -66,8 +66,8 @@ async fn an_account_may_do_what_the_roles_that_are_there_say_as_long_as_it_is_th
     bindings.create(&options, &binding).await.unwrap();
     assert!(refused(list().await).is_forbidden());
     let roles: Api<Role> = Api::namespaced(client.clone(), "shop");
-    let rule = json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["list", "patch"] });
-    let role = object(json!({ "metadata": { "name": "pods" }, "rules": [rule] }));
+    let listing = json!({ "apiGroups": [""], "resources": ["pods"], "verbs": ["list", "patch"] });
+    let role = object(json!({ "metadata": { "name": "pods" }, "rules": [listing] }));
     roles.create(&options, &role).await.unwrap();
     assert_eq!(list().await.unwrap(), 1);
     // What a rule does not name it does not give.

@@ -66,7 +66,7 @@ impl Account {
     pub(super) fn rights(&self, store: &Store) -> Rbac {
         let kinds = ["roles", "rolebindings"].into_iter();
         let all = kinds.filter_map(|kind| store.at(Resource::named(kind), store.version).ok());
-        let objects = all.flat_map(|objects| objects.into_values());
+        let objects = all.flat_map(BTreeMap::into_values);
         let objects: Vec<Value> = objects.map(|object| Value::clone(&object)).collect();
         Rbac::new(&self.namespace, &self.name, &objects)
     }
