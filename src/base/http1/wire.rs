@@ -308,13 +308,18 @@ impl State {
         })
     }
 
-    /// Reads more of a body, in larger and larger pieces if that much comes.
+    /// Reads more of a body: as much as is to come, as far as that is known and not too much at
+    /// once, else in larger and larger pieces if that much comes.
     fn poll_fill_body(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.ended {
             return Poll::Ready(Ok(0));
         }
         if self.received.capacity() == self.received.len() {
-            self.received.reserve(self.read_size);
+            let expected = match self.decoder {
+                Decoder::Length(left) => usize::try_from(left).unwrap_or(BODY_READ_BYTES_MAX),
+                _ => 0,
+            };
+            self.received.reserve(expected.clamp(self.read_size, BODY_READ_BYTES_MAX));
         }
         let room = self.received.capacity() - self.received.len();
         let read = ready!(self.io.poll_receive_into(cx, &mut self.received))?;

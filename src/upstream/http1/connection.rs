@@ -26,8 +26,10 @@ pub struct Connection {
     pub(super) stream: Stream,
     /// What was received and belongs to nothing yet.
     pub(super) received: BytesMut,
-    /// How much is read at once.
+    /// How much is read at once: what one response needed is likely to be what the next one needs.
     read_size: usize,
+    /// The most that came at once since it was last at rest.
+    read_most: usize,
     reused: bool,
     pub(in crate::upstream) life: Life,
     series: Arc<PoolSeries>,
@@ -50,6 +52,7 @@ impl Connection {
             stream,
             received: BytesMut::new(),
             read_size: READ_BYTES_MIN,
+            read_most: 0,
             reused: false,
             life,
             series,
@@ -70,7 +73,9 @@ impl Connection {
         self.life.rest(clock::now());
         if self.received.capacity() > READ_BYTES_MIN {
             self.received = BytesMut::new();
-            self.read_size = READ_BYTES_MIN;
+        }
+        if std::mem::take(&mut self.read_most) < self.read_size / 4 {
+            self.read_size = (self.read_size / 2).max(READ_BYTES_MIN);
         }
     }
 
@@ -103,6 +108,7 @@ impl Connection {
         }
         let room = self.received.capacity() - self.received.len();
         let read = ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.received))?;
+        self.read_most = self.read_most.max(read);
         if read == room {
             self.read_size = (self.read_size * 2).min(READ_BYTES_MAX);
         }
