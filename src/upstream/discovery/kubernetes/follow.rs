@@ -65,17 +65,19 @@ async fn follow_service(
         if let Some(all) = all.as_ref().filter(|_| changed && known) {
             let service = service.as_ref().and_then(|services| services.get(name));
             let slices = all.values().map(AsRef::as_ref);
-            let Joined { endpoints, protocol, other_ports } =
+            let Joined { endpoints, protocol, other_ports, renamed } =
                 service::join(slices, service.map(AsRef::as_ref), port);
-            match &other_ports {
-                None => findings.found_speaking(protocol, &endpoints),
-                // The Service and its slices do not change together: a port that is renamed is not
-                // there for a moment, and endpoints are not lost by that.
-                Some(ports) if other_ports != strange => {
-                    let why = format!("no port {port}; there are: {}", ports.join(", "));
-                    findings.missed(&Missed::Failed(why));
-                }
-                Some(_) => {}
+            let news = other_ports.as_ref().filter(|_| other_ports != strange);
+            let why = news.map(|ports| format!("no port {port} but {}", ports.join(", ")));
+            // The Service and its slices do not change together: a port that is renamed is not
+            // there for a moment, and endpoints are not lost by that.
+            match why {
+                Some(why) if renamed => findings.missed(&Missed::Failed(why)),
+                Some(why) => findings.warn(&why),
+                None => {}
+            }
+            if !renamed {
+                findings.found_speaking(protocol, &endpoints);
             }
             strange = other_ports;
         }

@@ -16,6 +16,8 @@ pub(super) struct Joined {
     pub(super) protocol: Option<Protocol>,
     /// The names of the ports that are there, if none is the one that is asked for.
     pub(super) other_ports: Option<Vec<String>>,
+    /// Whether the Service has the port that is asked for, under a name that no slice knows yet.
+    pub(super) renamed: bool,
 }
 
 /// Joins the slices of a Service. A number is that of the Service's port (as `backendRef.port` of
@@ -53,7 +55,10 @@ pub(super) fn join<'a>(
         slices.flat_map(|slice| &slice.ports).map(|port| port.name.clone()).collect();
     others.sort_unstable();
     others.dedup();
-    Joined { endpoints, protocol, other_ports: (!matched && !others.is_empty()).then_some(others) }
+    let other_ports = (!matched && !others.is_empty()).then_some(others);
+    let has = |number| service.is_some_and(|known| known.ports.iter().any(|p| p.0 == number));
+    let renamed = other_ports.is_some() && matches!(port, Port::Number(number) if has(*number));
+    Joined { endpoints, protocol, other_ports, renamed }
 }
 
 /// Where the endpoints of a slice listen for what comes to the Service's port.
@@ -135,6 +140,7 @@ mod tests {
             let joined = join(slices.iter(), Some(&service), &asked);
             let others = Some(["admin", "http", "other"].map(str::to_owned).to_vec());
             assert_eq!((joined.endpoints.len(), joined.other_ports), (0, others), "{asked}");
+            assert_eq!(joined.renamed, asked == Port::Number(81), "{asked}");
         }
         // Slices that somebody made by hand.
         assert_eq!(shown(&join(slices.iter(), None, &Port::Number(8081))).len(), 1);
