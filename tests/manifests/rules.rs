@@ -25,7 +25,9 @@ impl Rules {
             None => [".yaml", ".yml"].iter().any(|ending| name.ends_with(ending)),
         };
         let files = map.data.iter().flatten().filter(|(name, _)| is_meant(name));
-        let files: Vec<_> = files.map(|(name, text)| (name.clone(), text.clone())).collect();
+        let place = format!("configmap/{}/{}", map.namespace(), map.name());
+        let files = files.map(|(name, text)| (format!("{place}/{name}"), text.clone()));
+        let files: Vec<_> = files.collect();
         (!files.is_empty()).then_some(Self { files })
     }
 
