@@ -38,8 +38,9 @@ pub(super) struct Connection {
     /// Why it ends before its client wants it to.
     refused: Cell<Option<Refusal>>,
     waker: RefCell<Option<Waker>>,
-    /// The streams that are being answered; never more than the client may open.
-    streams: RefCell<HashMap<u32, Rc<Stream>>>,
+    /// The streams that are being answered; never more than the client may open. In a box, because
+    /// most connections speak HTTP/1.1 and have none.
+    streams: RefCell<Option<Box<HashMap<u32, Rc<Stream>>>>>,
     /// The one whose task is about to be started.
     opening: RefCell<Option<Rc<Stream>>>,
 }
@@ -143,7 +144,9 @@ impl Connection {
     pub(super) fn begin_stream(self: &Rc<Self>) -> Busy {
         let mut busy = self.begin();
         let stream = Rc::new(Stream { number: self.requests.get(), ..Stream::default() });
-        self.streams.borrow_mut().insert(stream.number, Rc::clone(&stream));
+        let mut streams = self.streams.borrow_mut();
+        streams.get_or_insert_default().insert(stream.number, Rc::clone(&stream));
+        drop(streams);
         *self.opening.borrow_mut() = Some(Rc::clone(&stream));
         busy.stream = Some(stream);
         busy
@@ -164,7 +167,7 @@ impl Connection {
     /// Looks whether the client takes what there is to write: resets the streams of which it has
     /// taken nothing since the last look, and says whether it has taken nothing at all.
     pub(super) fn look(&self) -> bool {
-        self.streams.borrow().values().for_each(|stream| stream.look());
+        self.streams.borrow().iter().flat_map(|streams| streams.values()).for_each(|s| s.look());
         self.flow.is_blocked() && !self.flow.take_moved()
     }
 
@@ -236,7 +239,9 @@ impl Drop for Busy {
         self.connection.busy.set(self.connection.busy.get() - 1);
         self.connection.moved.set(true);
         if let Some(stream) = &self.stream {
-            self.connection.streams.borrow_mut().remove(&stream.number);
+            if let Some(streams) = &mut *self.connection.streams.borrow_mut() {
+                streams.remove(&stream.number);
+            }
         }
     }
 }
