@@ -40,10 +40,13 @@ pub(super) struct Connection {
     waker: RefCell<Option<Waker>>,
     /// The streams that are being answered; never more than the client may open. In a box, because
     /// most connections speak HTTP/1.1 and have none.
-    streams: RefCell<Option<Box<HashMap<u32, Rc<Stream>>>>>,
+    streams: RefCell<Option<Box<Streams>>>,
     /// The one whose task is about to be started.
     opening: RefCell<Option<Rc<Stream>>>,
 }
+
+/// Streams by their numbers.
+type Streams = HashMap<u32, Rc<Stream>>;
 
 /// What a connection is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -238,10 +241,10 @@ impl Drop for Busy {
     fn drop(&mut self) {
         self.connection.busy.set(self.connection.busy.get() - 1);
         self.connection.moved.set(true);
-        if let Some(stream) = &self.stream {
-            if let Some(streams) = &mut *self.connection.streams.borrow_mut() {
-                streams.remove(&stream.number);
-            }
+        if let Some(stream) = &self.stream
+            && let Some(streams) = &mut *self.connection.streams.borrow_mut()
+        {
+            streams.remove(&stream.number);
         }
     }
 }
