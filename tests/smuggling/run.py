@@ -37,11 +37,20 @@ SECONDS_MAX = 3  # how long an answer may take
 QUIET = 0.2  # how long nothing must come for a message that is not complete
 
 
+GIVEN = set()
+GIVING = threading.Lock()
+
+
 def free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    """Free ports, none of which any thread was given before."""
+    ports = []
+    with GIVING:
+        while len(ports) < count:
+            with socket.create_server(("127.0.0.1", 0)) as one:
+                port = one.getsockname()[1]
+            if port not in GIVEN:
+                GIVEN.add(port)
+                ports.append(port)
     return ports
 
 
@@ -49,13 +58,13 @@ def wait_for(port, process):
     until = time.monotonic() + 60
     while time.monotonic() < until:
         if process.poll() is not None:
-            raise SystemExit(f"{process.args[:3]} ended with {process.returncode}")
+            raise RuntimeError(f"{process.args[:3]} ended with {process.returncode}")
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
             return
         except OSError:
             time.sleep(0.02)
-    raise SystemExit(f"{process.args[:3]} does not listen")
+    raise RuntimeError(f"{process.args[:3]} does not listen")
 
 
 def stop(process):
