@@ -14,6 +14,7 @@ pub mod events;
 pub mod facts;
 #[cfg(feature = "kube")]
 mod failure;
+pub mod names;
 #[cfg(feature = "kube")]
 mod present;
 #[cfg(feature = "kube")]

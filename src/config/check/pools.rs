@@ -1,7 +1,7 @@
 //! What a pool must be beyond its form.
 
 use crate::base::problem::{Location, Problems, Spanned};
-use crate::cluster;
+use crate::cluster::{self, names::is_label};
 use crate::config::tree::Document;
 use crate::upstream::discovery::ENDPOINTS_MAX;
 use crate::upstream::discovery::dns::DnsConfig;
@@ -95,15 +95,6 @@ fn kubernetes(kubernetes: &Spanned<KubernetesConfig>, problems: &mut Problems) {
         }
         (Some(_), None) => {}
     }
-}
-
-/// Whether it is a label as RFC 1123 has them, of which names in a cluster are.
-fn is_label(name: &str) -> bool {
-    let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=LABEL_BYTES_MAX).contains(&name.len())
-        && name.bytes().all(known)
-        && !name.starts_with('-')
-        && !name.ends_with('-')
 }
 
 /// Notes what can not be of a name whose addresses are endpoints.

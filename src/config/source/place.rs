@@ -1,13 +1,12 @@
 //! Where a configuration is, as it is written on the command line.
 
+use crate::cluster::names::{is_label, is_subdomain};
 use crate::upstream::discovery::kubernetes::check_selector;
 use std::fmt;
 use std::path::PathBuf;
 
-/// The most characters of a namespace (RFC 1123 label).
-const LABEL_MAX: usize = 63;
-/// The most characters of a name (RFC 1123 subdomain), and of a key of a `ConfigMap`.
-const NAME_MAX: usize = 253;
+/// The most characters of a key of a `ConfigMap`.
+const KEY_MAX: usize = 253;
 
 /// Where a configuration is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,8 +42,7 @@ impl Place {
             return Err("write NAMESPACE/NAME or NAMESPACE/NAME/KEY, such as shop/serin".into());
         };
         check_namespace(namespace)?;
-        let is_name = name.len() <= NAME_MAX && name.split('.').all(is_label);
-        if !is_name {
+        if !is_subdomain(name) {
             return Err(format!(
                 "`{name}` is no name of a ConfigMap: letters a to z, digits, `-` and `.`"
             ));
@@ -97,23 +95,15 @@ fn is_possible() -> Result<(), String> {
 }
 
 fn check_namespace(namespace: &str) -> Result<(), String> {
-    if namespace.len() <= LABEL_MAX && is_label(namespace) {
+    if is_label(namespace) {
         return Ok(());
     }
     Err(format!("`{namespace}` is no namespace: letters a to z, digits and `-`"))
 }
 
-fn is_label(text: &str) -> bool {
-    let is_inside = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    !text.is_empty()
-        && !text.starts_with('-')
-        && !text.ends_with('-')
-        && text.bytes().all(is_inside)
-}
-
 fn is_key(text: &str) -> bool {
     let is_inside = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    !text.is_empty() && text.len() <= NAME_MAX && text.bytes().all(is_inside)
+    !text.is_empty() && text.len() <= KEY_MAX && text.bytes().all(is_inside)
 }
 
 #[cfg(all(test, feature = "kube"))]

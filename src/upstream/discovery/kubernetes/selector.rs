@@ -4,6 +4,8 @@
 //! `key`, `!key`, `key = value`, `key == value`, `key != value`, `key in (values)` or
 //! `key notin (values)`. Values may be empty.
 
+use crate::cluster::names::is_subdomain;
+
 /// What is wrong with a selector.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectorError {
@@ -29,8 +31,6 @@ pub enum SelectorError {
 
 /// The longest name of a label and the longest value.
 const NAME_BYTES_MAX: usize = 63;
-/// The longest prefix of a label's key, a DNS name.
-const PREFIX_BYTES_MAX: usize = 253;
 
 /// Whether this is a selector; an error says what is wrong with it.
 pub fn check(selector: &str) -> Result<(), SelectorError> {
@@ -91,15 +91,7 @@ fn key(key: &str) -> Result<(), SelectorError> {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, key),
     };
-    let label = |label: &str| {
-        let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        !label.is_empty()
-            && label.bytes().all(known)
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    let right = |prefix: &str| prefix.len() <= PREFIX_BYTES_MAX && prefix.split('.').all(label);
-    if name.is_empty() || !is_name(name) || !prefix.is_none_or(right) {
+    if name.is_empty() || !is_name(name) || !prefix.is_none_or(is_subdomain) {
         return Err(SelectorError::Key(key.to_owned()));
     }
     Ok(())
