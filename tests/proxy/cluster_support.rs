@@ -4,9 +4,9 @@ use crate::support::cluster::{config_map, endpoint_slice, pod, service};
 use crate::support::{Cluster, eventually, within};
 use futures_util::{Stream, StreamExt as _};
 use http::Request;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::api::{Api, ListParams, PostParams, VersionMatch, WatchEvent, WatchParams};
+use kube::api::{Api, ListParams, VersionMatch, WatchEvent, WatchParams};
 use kube::core::Status;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Client, ResourceExt};
@@ -24,23 +24,23 @@ pub(crate) fn refused<T>(result: kube::Result<T>) -> Status {
 }
 
 /// The answer to a request as it is written.
-async fn raw(client: &Client, path: &str) -> kube::Result<Value> {
+pub(crate) async fn raw(client: &Client, path: &str) -> kube::Result<Value> {
     let text = client.request_text(Request::get(path).body(Vec::new()).unwrap()).await?;
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     Ok(if lines.len() == 1 { lines[0].clone() } else { lines.into() })
 }
 
 /// A watch of pods.
-struct Watched(Pin<Box<dyn Stream<Item = kube::Result<WatchEvent<Pod>>>>>);
+pub(crate) struct Watched(pub(crate) Pin<Box<dyn Stream<Item = kube::Result<WatchEvent<Pod>>>>>);
 
 impl Watched {
-    async fn new(client: &Client, options: &WatchParams, version: &str) -> Self {
+    pub(crate) async fn new(client: &Client, options: &WatchParams, version: &str) -> Self {
         let api: Api<Pod> = Api::namespaced(client.clone(), "shop");
         Self(Box::pin(api.watch(options, version).await.unwrap()))
     }
 
     /// The next events: what happened to which object.
-    async fn next<const N: usize>(&mut self) -> [String; N] {
+    pub(crate) async fn next<const N: usize>(&mut self) -> [String; N] {
         let mut told = Vec::new();
         while told.len() < N {
             told.push(match within(self.0.next()).await.expect("it should go on").unwrap() {
@@ -436,118 +436,6 @@ async fn a_watcher_goes_on_after_its_watch_ended_broke_or_expired() {
     assert_eq!(next(5).await, ["error", "init", "+a", "+c", "done"]);
     assert_eq!(cluster.requests("endpointslices", "list"), 2);
     assert_eq!(cluster.requests("endpointslices", "watch"), 5);
-}
-
-#[tokio::test]
-async fn a_broken_watch_has_no_end_and_one_that_ended_has() {
-    let cluster = Cluster::start().await;
-    cluster.put(pod("shop", "a"));
-    let client = cluster.client().await;
-    let watched = async |trouble: &dyn Fn()| {
-        let (told, ()) = tokio::join!(raw(&client, "/api/v1/pods?watch=true"), async {
-            eventually("the watch is open", async || cluster.open_watches("pods") == 1).await;
-            trouble();
-        });
-        told.map(|told| told["object"]["metadata"]["name"].clone())
-    };
-    assert_eq!(watched(&|| cluster.end_watches()).await.unwrap(), "a");
-    let broken = watched(&|| cluster.break_watches()).await.unwrap_err();
-    assert!(!matches!(broken, kube::Error::Api(_)), "{broken}");
-}
-
-#[tokio::test]
-async fn a_stopped_server_refuses_connections_and_comes_back_on_its_port() {
-    let cluster = Cluster::start().await;
-    cluster.put(pod("shop", "a"));
-    let client = cluster.client().await;
-    let api: Api<Pod> = Api::namespaced(client.clone(), "shop");
-    let mut watch = Watched::new(&client, &WatchParams::default(), "0").await;
-    assert_eq!(watch.next().await, ["+a"]);
-    for _ in 0..2 {
-        cluster.stop().await;
-        assert!(!matches!(within(watch.0.next()).await, Some(Ok(_))));
-        assert_eq!(cluster.open_watches("pods"), 0);
-        let connecting = tokio::net::TcpStream::connect(cluster.address).await;
-        assert_eq!(connecting.unwrap_err().kind(), std::io::ErrorKind::ConnectionRefused);
-        assert!(matches!(api.get("a").await, Err(kube::Error::Service(_))));
-        cluster.start_again().await;
-        assert_eq!(api.get("a").await.unwrap().name_any(), "a");
-        watch = Watched::new(&client, &WatchParams::default(), "0").await;
-        assert_eq!(watch.next().await, ["+a"]);
-    }
-}
-
-#[tokio::test]
-async fn a_hanging_server_answers_when_it_recovers() {
-    let cluster = Cluster::start().await;
-    cluster.put(pod("shop", "a"));
-    let client = cluster.client().await;
-    let api: Api<Pod> = Api::namespaced(client.clone(), "shop");
-    let mut watch = Watched::new(&client, &WatchParams::default(), "0").await;
-    assert_eq!(watch.next().await, ["+a"]);
-    cluster.hang();
-    let asking = tokio::spawn(async move { api.get("a").await.unwrap().name_any() });
-    eventually("the request is there", async || cluster.requests("pods", "get") == 1).await;
-    cluster.put(pod("shop", "b"));
-    let watched = tokio::time::timeout(Duration::from_millis(50), watch.0.next()).await;
-    assert!(watched.is_err() && !asking.is_finished());
-    cluster.recover();
-    assert_eq!(within(asking).await.unwrap(), "a");
-    assert_eq!(watch.next().await, ["+b"]);
-}
-
-#[tokio::test]
-async fn a_failing_server_fails_as_it_is_told() {
-    let cluster = Cluster::start().await;
-    let client = cluster.client().await;
-    let api: Api<Service> = Api::all(client.clone());
-    let reasons = [
-        (401, "Unauthorized"),
-        (403, "Forbidden"),
-        (429, "TooManyRequests"),
-        (500, "InternalError"),
-        (503, "ServiceUnavailable"),
-        (504, "Timeout"),
-        (418, ""),
-    ];
-    for (code, reason) in reasons {
-        cluster.fail_with(code);
-        let status = refused(api.list(&ListParams::default()).await);
-        assert_eq!((status.code, &*status.reason), (code, reason));
-        let seconds = status.details.map(|details| details.retry_after_seconds);
-        assert_eq!(seconds, matches!(code, 429 | 503).then_some(1));
-    }
-    cluster.recover();
-    cluster.put(service("shop", "web").selector("app", "web").port("http", 80, "http").headless());
-    let list = api.list(&ListParams::default()).await.unwrap();
-    let spec = list.items[0].spec.clone().unwrap();
-    assert_eq!(spec.cluster_ip.unwrap(), "None");
-    assert_eq!(cluster.requests("services", "list"), reasons.len() + 1);
-}
-
-#[tokio::test]
-async fn a_forbidden_resource_is_refused_until_it_is_allowed() {
-    let cluster = Cluster::start().await;
-    let client = cluster.client().await;
-    let api: Api<Pod> = Api::namespaced(client.clone(), "shop");
-    let mut watch = Watched::new(&client, &WatchParams::default(), "0").await;
-    cluster.forbid("pods");
-    let status = refused(api.list(&ListParams::default()).await);
-    let message = "pods is forbidden: User \"tester\" cannot list resource \"pods\" in API group \
-                   \"\" in the namespace \"shop\"";
-    assert_eq!((status.code, &*status.reason, &*status.message), (403, "Forbidden", message));
-    assert!(refused(api.get("a").await).is_forbidden());
-    let watching = api.watch(&WatchParams::default(), "0").await.map(|_| ());
-    assert!(refused(watching).is_forbidden());
-    let one: Pod = serde_json::from_value(pod("shop", "a").into()).unwrap();
-    api.create(&PostParams::default(), &one).await.unwrap();
-    assert_eq!(watch.next().await, ["+a"]);
-    cluster.allow("pods");
-    assert_eq!(api.list(&ListParams::default()).await.unwrap().items.len(), 1);
-    cluster.forbid_create("pods");
-    assert!(refused(api.create(&PostParams::default(), &one).await).is_forbidden());
-    cluster.allow("pods");
-    assert!(refused(api.create(&PostParams::default(), &one).await).is_already_exists());
 }
 
 #[tokio::test]

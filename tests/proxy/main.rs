@@ -17,6 +17,8 @@ mod cluster_accounts;
 #[cfg(feature = "kube")]
 mod cluster_support;
 #[cfg(feature = "kube")]
+mod cluster_trouble;
+#[cfg(feature = "kube")]
 mod cluster_writes;
 mod cohorts;
 #[cfg(feature = "kube")]
