@@ -1,5 +1,6 @@
 //! Where a message's body ends, and its chunks (RFC 9112 sections 6.3 and 7.1).
 
+use super::PIECE_BYTES;
 use super::fields::{Invalid, has_bare_line_feed, head_end, remove_forbidden};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -14,6 +15,8 @@ const SIZE_DIGITS_MAX: usize = 16;
 const GATHER_BYTES_MAX: usize = 16 * 1024;
 /// Chunks of this size are passed on as they came.
 const SMALL_BYTES_MAX: usize = 1024;
+/// Up to this much more than [`PIECE_BYTES`] is the last piece: one of its own would cost more.
+const LAST_PIECE_BYTES: usize = 4 * 1024;
 /// The largest trailer section.
 const TRAILERS_BYTES_MAX: usize = 8 * 1024;
 /// The most trailer fields.
@@ -81,6 +84,18 @@ impl Decoder {
                     }
                 }
             }
+        }
+    }
+
+    /// How much had better be received before it is taken, as far as that is known: all that is
+    /// left, or a piece.
+    pub fn piece(&self) -> usize {
+        match self {
+            Self::Length(left) => match usize::try_from(*left) {
+                Ok(left) if left <= PIECE_BYTES + LAST_PIECE_BYTES => left,
+                _ => PIECE_BYTES,
+            },
+            Self::Done | Self::Chunked(_) | Self::UntilClose => 0,
         }
     }
 

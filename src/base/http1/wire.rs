@@ -4,6 +4,7 @@
 //! in the connection's task, or beside it once a response has begun. Only one of them reads at any
 //! time.
 
+use super::PIECE_BYTES;
 use super::decode::Decoder;
 use super::informational::write_informational;
 use super::scratch;
@@ -21,8 +22,6 @@ use tokio::io::ReadBuf;
 
 /// How much of a body is read at once at first.
 const BODY_READ_BYTES_MIN: usize = 8 * 1024;
-/// How much of a body is read at once when that much comes.
-const BODY_READ_BYTES_MAX: usize = 64 * 1024;
 /// How much is taken from a client that sends ahead while a request of it is served.
 const AHEAD_BYTES_MAX: usize = 16 * 1024;
 /// How much of informational responses may wait for the client to take it.
@@ -60,12 +59,15 @@ enum Offer {
 }
 
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is another fact")]
 struct State {
     io: Io,
     /// What was received and belongs to nothing yet.
     received: BytesMut,
     /// How much of a body is read at once.
     read_size: usize,
+    /// Whether more had come than was read last.
+    more: bool,
     /// What is left of the request's body.
     decoder: Decoder,
     /// Whether the body is framed wrongly or was cut short, so that nothing after it is read.
@@ -116,6 +118,7 @@ impl Wire {
             io,
             received,
             read_size: BODY_READ_BYTES_MIN,
+            more: false,
             decoder: Decoder::Done,
             broken: false,
             ended: false,
@@ -304,7 +307,8 @@ impl State {
                 self.received.extend_from_slice(filled);
             }
             self.ended = filled.is_empty();
-            Poll::Ready(Ok(filled.len()))
+            self.more = read.remaining() == 0;
+            Poll::Ready(Ok(read.filled().len()))
         })
     }
 
@@ -315,16 +319,15 @@ impl State {
             return Poll::Ready(Ok(0));
         }
         if self.received.capacity() == self.received.len() {
-            let expected = match self.decoder {
-                Decoder::Length(left) => usize::try_from(left).unwrap_or(BODY_READ_BYTES_MAX),
-                _ => 0,
-            };
-            self.received.reserve(expected.clamp(self.read_size, BODY_READ_BYTES_MAX));
+            let expected = self.decoder.piece().saturating_sub(self.received.len());
+            // A read that leaves room tells the runtime that nothing more is there, which asking
+            // again would cost a system call.
+            self.received.reserve(expected.max(self.read_size) + 1);
         }
         let room = self.received.capacity() - self.received.len();
         let read = ready!(self.io.poll_receive_into(cx, &mut self.received))?;
         if read == room {
-            self.read_size = (self.read_size * 2).min(BODY_READ_BYTES_MAX);
+            self.read_size = (self.read_size * 2).min(PIECE_BYTES);
         }
         self.ended = read == 0;
         Poll::Ready(Ok(read))
@@ -334,6 +337,13 @@ impl State {
         loop {
             if self.broken {
                 return Poll::Ready(Some(Err("the body broke before".into())));
+            }
+            if std::mem::take(&mut self.more) && self.received.len() < self.decoder.piece() {
+                // What came with the head goes out with what is there of the rest.
+                if let Poll::Ready(Err(error)) = self.poll_fill_body(cx) {
+                    (self.broken, self.lost) = (true, true);
+                    return Poll::Ready(Some(Err(error.into())));
+                }
             }
             match self.decoder.take(&mut self.received) {
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),

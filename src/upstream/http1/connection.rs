@@ -2,6 +2,7 @@
 
 use super::head::HEAD_BYTES_MAX;
 use crate::base::clock;
+use crate::base::http1::PIECE_BYTES;
 use crate::telemetry::series::PoolSeries;
 use crate::telemetry::shard::WorkerIndex;
 use crate::upstream::keep_alive::{KeepAliveConfig, Life};
@@ -18,7 +19,10 @@ use tokio_util::io::poll_read_buf;
 /// How much is read at once at first, and what an idle connection keeps at most.
 const READ_BYTES_MIN: usize = 8 * 1024;
 /// How much is read at once when that much comes.
-const READ_BYTES_MAX: usize = 64 * 1024;
+const READ_BYTES_MAX: usize = PIECE_BYTES;
+/// With less room than this the memory counts as full: what a response needs would come in two
+/// reads.
+const ROOM_BYTES_MIN: usize = 512;
 
 /// An open connection.
 #[derive(Debug)]
@@ -103,10 +107,11 @@ impl Connection {
     /// Reads more; 0 when the endpoint has closed.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         const { assert!(READ_BYTES_MAX <= HEAD_BYTES_MAX) };
-        if self.received.capacity() == self.received.len() {
+        let mut room = self.received.capacity() - self.received.len();
+        if room < ROOM_BYTES_MIN {
             self.received.reserve(self.read_size);
+            room = self.received.capacity() - self.received.len();
         }
-        let room = self.received.capacity() - self.received.len();
         let read = ready!(poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.received))?;
         self.read_most = self.read_most.max(read);
         if read == room {
