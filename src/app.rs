@@ -2,7 +2,7 @@
 
 use crate::admin::State;
 use crate::admin::listener::AdminListener;
-use crate::base::body::Source;
+use crate::base::body::Reply;
 use crate::base::incoming::Incoming;
 use crate::cluster::Cluster;
 use crate::config::certificates::Certificates;
@@ -119,7 +119,7 @@ impl Serve<Forwarding> for Serving {
         session: Session,
     ) -> impl tower::Service<
         Request<Incoming>,
-        Response = Response<impl Source + 'static>,
+        Response = Response<impl Reply + 'static>,
         Error = Infallible,
         Future: 'static,
     > + Clone

@@ -4,24 +4,57 @@ use super::naive;
 use bytes::BytesMut;
 use http::{Method, Version};
 use serin::base::http1::decode::Decoder;
-use serin::upstream::http1::head::{HEAD_BYTES_MAX, HEADERS_MAX, Head, take_response};
+use serin::base::http1::lines::{OF_CONNECTION, each_field};
+use serin::upstream::http1::head::{Form, HEAD_BYTES_MAX, HEADERS_MAX, Head, take_response};
 
 /// The first byte chooses the request's method and how the rest is cut.
 pub fn run(bytes: &[u8]) {
     let Some((seed, bytes)) = bytes.split_first() else { return };
     let method = if seed & 1 == 0 { Method::GET } else { Method::HEAD };
-    let whole = read(&[bytes], &method);
-    let cut = read(&naive::pieces(bytes, seed >> 1), &method);
+    let whole = read(&[bytes], &method, Form::Map);
+    let cut = read(&naive::pieces(bytes, seed >> 1), &method, Form::Map);
     let shown = |read: &Option<(Head, usize)>| {
         read.as_ref().map(|(head, length)| {
             (head.parts.status, head.parts.headers.clone(), head.decoder, head.keep_alive, *length)
         })
     };
     assert_eq!(shown(&whole), shown(&cut), "a head that comes in pieces is another one");
-    let Some((head, length)) = whole else { return };
+    let lines = read(&[bytes], &method, Form::Lines);
+    assert_eq!(whole.is_some(), lines.is_some(), "one form is accepted, the other is not");
+    let (Some((head, length)), Some((lines, _))) = (whole, lines) else { return };
+    compare(&head, &lines);
     assert!(length <= HEAD_BYTES_MAX);
     assert_eq!(Some(length), naive::end_of_head(bytes), "the head ends elsewhere");
     check(&head, &bytes[..length], &method);
+}
+
+/// Both forms say the same, but for the fields of the connection.
+fn compare(map: &Head, lines: &Head) {
+    let shown =
+        |head: &Head| (head.parts.status, head.parts.version, head.decoder, head.keep_alive);
+    assert_eq!(shown(map), shown(lines), "the forms differ");
+    let Some(lines) = &lines.lines else {
+        assert_eq!(map.parts.headers, lines.parts.headers);
+        return;
+    };
+    let passed = |name: &str| !OF_CONNECTION.contains(&name.as_bytes());
+    let mut expected: Vec<_> = map.parts.headers.iter().collect();
+    expected.retain(|(name, _)| passed(name.as_str()));
+    let mut expected: Vec<_> = expected
+        .iter()
+        .map(|(name, value)| (name.as_str().as_bytes().to_vec(), value.as_bytes().to_vec()))
+        .collect();
+    let mut found = Vec::new();
+    each_field(&lines.bytes, |name, value| {
+        found.push((name.to_ascii_lowercase(), value.to_vec()));
+        Ok(())
+    })
+    .expect("what is passed on is well-formed");
+    // A map keeps the order of the fields of one name alone.
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected, "the fields differ");
+    assert_eq!(lines.has_date, map.parts.headers.contains_key("date"));
 }
 
 fn check(head: &Head, text: &[u8], method: &Method) {
@@ -68,12 +101,12 @@ fn check(head: &Head, text: &[u8], method: &Method) {
 }
 
 /// The head, and how long it was.
-fn read(pieces: &[&[u8]], method: &Method) -> Option<(Head, usize)> {
+fn read(pieces: &[&[u8]], method: &Method, form: Form) -> Option<(Head, usize)> {
     let (mut received, mut searched, mut before) = (BytesMut::new(), 0, 0);
     for piece in pieces {
         received.extend_from_slice(piece);
         before += piece.len();
-        if let Some(head) = take_response(&mut received, &mut searched, method).ok()? {
+        if let Some(head) = take_response(&mut received, &mut searched, method, form).ok()? {
             return Some((head, before - received.len()));
         }
     }

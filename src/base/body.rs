@@ -1,6 +1,7 @@
 //! The one body type: what travels in either direction, watched for stalls and never collected.
 
 use super::bounds::{Bounds, Exceeded};
+use super::http1::lines::Lines;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
@@ -54,6 +55,18 @@ where
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
 }
+
+/// A response's body. It may bring fields of the head along, which nobody has taken apart.
+pub trait Reply: Source {
+    /// Takes those fields: they are to be written with those of the head.
+    fn take_lines(&mut self) -> Option<Lines> {
+        None
+    }
+}
+
+impl Reply for http_body_util::Full<Bytes> {}
+impl Reply for http_body_util::Empty<Bytes> {}
+impl<S> Reply for http_body_util::StreamBody<S> where Self: Source {}
 
 /// A body that is streamed from a connection, or a short one of our own.
 #[derive(Debug)]
@@ -284,6 +297,7 @@ impl<S: Source> http_body::Body for Body<S> {
 pub struct Owned<S, O> {
     body: Body<S>,
     owner: O,
+    lines: Option<Lines>,
 }
 
 fn trailers<E>(frame: Option<&Result<Frame<Bytes>, E>>) -> Option<&HeaderMap> {
@@ -311,7 +325,20 @@ impl<S: Source, O: Owner> Owned<S, O> {
         if body.is_end_stream() {
             owner.ended();
         }
-        Self { body, owner }
+        Self { body, owner, lines: None }
+    }
+
+    /// With fields of the head that were not taken apart.
+    #[must_use]
+    pub fn with_lines(mut self, lines: Option<Lines>) -> Self {
+        self.lines = lines;
+        self
+    }
+}
+
+impl<S: Source, O: Owner> Reply for Owned<S, O> {
+    fn take_lines(&mut self) -> Option<Lines> {
+        self.lines.take()
     }
 }
 

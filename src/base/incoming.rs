@@ -53,6 +53,11 @@ impl Tunnel {
 }
 
 impl Incoming {
+    /// Whether it comes over HTTP/1.1 or 1.0.
+    pub fn is_http1(&self) -> bool {
+        matches!(self, Self::Http1(_))
+    }
+
     /// Whether the request may switch protocols: in HTTP/1.1 `Connection` names `Upgrade`, which is
     /// there, and there is no body.
     pub fn offers_tunnel(&self) -> bool {

@@ -11,7 +11,7 @@ use super::http2::{self, Panics};
 use super::limits::Limits;
 use super::timers::Timers;
 use super::tunnel;
-use crate::base::body::Source;
+use crate::base::body::{Reply, Source};
 use crate::base::clock;
 use crate::base::incoming::Incoming;
 use crate::base::io::Io;
@@ -71,7 +71,7 @@ pub(super) async fn begin<'a, S, B>(
 where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + 'static,
     S::Future: 'static,
-    B: Source + 'static,
+    B: Reply + 'static,
 {
     let known = &entry.connection;
     let (start, protocol, session) = open(stream, secure, known, terms.timers).await?;

@@ -9,7 +9,7 @@ use super::proxy_protocol::{self, Address};
 use super::refusal::Refusal;
 use super::timers::Timers;
 use super::{Settings, accept, http};
-use crate::base::body::Source;
+use crate::base::body::Reply;
 use crate::base::drain::{self, Drain};
 use crate::base::incoming::Incoming;
 use crate::telemetry::metrics::Metrics;
@@ -64,7 +64,7 @@ pub trait Serve<E>: 'static {
         session: Session,
     ) -> impl tower::Service<
         Request<Incoming>,
-        Response = Response<impl Source + 'static>,
+        Response = Response<impl Reply + 'static>,
         Error = Infallible,
         Future: 'static,
     > + Clone

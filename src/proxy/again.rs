@@ -13,6 +13,7 @@ use crate::base::deadline::Deadlines;
 use crate::base::http1::wire::Informational;
 use crate::base::incoming::Incoming;
 use crate::split::PoolIndex;
+use crate::upstream::http1::head::Form;
 use crate::upstream::local::{Admitted, Ask, LocalEndpoint, LocalPool, Place, Retrying};
 use crate::upstream::outgoing::Outgoing;
 use http::{Method, response};
@@ -42,6 +43,8 @@ pub(super) struct Delivery<'a> {
     pub(super) elsewhere: Option<Box<Way>>,
     pub(super) method: &'a Method,
     pub(super) call: bool,
+    /// In which form the fields of the response are wanted.
+    pub(super) form: Form,
     /// Whether nothing of it is gone once it was sent, so that it can be sent again.
     pub(super) whole: bool,
     pub(super) upgrade: Option<Box<Upgrade>>,
@@ -273,6 +276,7 @@ impl<'a> Delivery<'a> {
                 true => Repeat::Early,
             },
             call: self.call,
+            form: self.form,
             judge,
             started: self.started,
         };

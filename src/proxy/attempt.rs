@@ -13,6 +13,7 @@ use crate::base::http1::decode::Decoder;
 use crate::base::http1::wire::Informational;
 use crate::base::incoming::Incoming;
 use crate::telemetry::series::Outcome;
+use crate::upstream::http1::head::Form;
 use crate::upstream::http1::{Connection, SendError, Sending, Upload};
 use crate::upstream::local::{LocalEndpoint, Place};
 use crate::upstream::outgoing::Outgoing;
@@ -46,6 +47,8 @@ pub struct Means<'a> {
     pub repeat: Repeat,
     /// Whether it is a gRPC call.
     pub call: bool,
+    /// In which form the fields of the response are wanted.
+    pub form: Form,
     /// Who says which responses are not to be passed on; nobody if another attempt may not be made.
     pub judge: Option<&'a Judge<'a>>,
     /// When the request came.
@@ -212,7 +215,8 @@ pub(super) async fn send(
     means: &Means<'_>,
     fresh: bool,
 ) -> Result<Answer, Failure> {
-    let mut sending = Sending::new(connection, upload, means.method, means.informational);
+    let mut sending =
+        Sending::new(connection, upload, means.method, means.informational, means.form);
     let head = match answered(means, fresh, |cx| sending.poll(cx)).await {
         Ok(head) => head,
         Err(Failed::Sending(error)) => return Err(not_answered(&error).into()),

@@ -21,6 +21,7 @@ use crate::base::clock;
 use crate::base::incoming::Incoming;
 use crate::predicate::Head;
 use crate::split::{PoolIndex, Reason};
+use crate::upstream::http1::head::Form;
 use crate::upstream::kept::KEPT_BYTES_MAX;
 use crate::upstream::local::{Admitted, LocalPool, Offer, Place};
 use crate::upstream::outgoing::Outgoing;
@@ -74,6 +75,8 @@ pub async fn deliver(
     let fits = incoming.size_hint().lower() <= KEPT_BYTES_MAX as u64;
     let keeps = upgrade.is_none() && fits && route.retry.keeps_body(&method, call);
     let protocol = protocol(&local, pool, elsewhere);
+    // Nobody looks at the fields of a response that goes out as HTTP/1.1.
+    let lines = incoming.is_http1() && !call && upgrade.is_none();
     let (body, progress) = body(incoming, route, upgrade.is_some());
     let mut delivery = Delivery {
         proxy,
@@ -83,6 +86,7 @@ pub async fn deliver(
         elsewhere: elsewhere.map(Box::new),
         method: &method,
         call,
+        form: if lines { Form::Lines } else { Form::Map },
         whole: progress.is_none() || keeps,
         informational,
         deadlines: proxy.deadlines(route.timeouts.response),
@@ -168,7 +172,7 @@ fn check_and_decide(
         headers: &parts.headers,
         client: downstream.client(&parts.headers),
         peer: downstream.peer,
-        certificate_names: &downstream.certificate_names,
+        certificate_names: downstream.certificate_names(),
     };
     let decision;
     (decision, *trial) = decide_here(proxy, local, &head);
@@ -245,7 +249,7 @@ fn relay(
     answer: Answer,
     sent: Sent,
 ) -> Response<ResponseBody> {
-    let (mut parts, receiving) = answer;
+    let (mut parts, mut receiving) = answer;
     exchange.answered(parts.status);
     exchange.called(&parts.headers);
     let upgrade = sent.upgrade.filter(|_| parts.status == StatusCode::SWITCHING_PROTOCOLS);
@@ -253,6 +257,7 @@ fn relay(
     let end = sent.end.filter(|_| upgrade.is_none());
     prepare_response(&mut parts, downstream, upgrade.as_deref());
     let both = upgrade.is_some() || receiving.is_sending();
+    let lines = receiving.take_lines();
     let mut body = Body::stream(receiving, route.timeouts.idle);
     if let Some(progress) = sent.progress.as_ref().filter(|_| both) {
         // Nothing is idle as long as something moves in either direction.
@@ -265,7 +270,7 @@ fn relay(
         cause
     });
     let ending = Ending::new(exchange, Some(sent.place)).bounded(cause, sent.progress);
-    Response::from_parts(parts, Owned::new(body, ending))
+    Response::from_parts(parts, Owned::new(body, ending).with_lines(lines))
 }
 
 /// Answers in the service's place.

@@ -1,6 +1,7 @@
 //! The body of an endpoint's response as it comes, whichever version of HTTP carries it.
 
 use super::{http1, http2};
+use crate::base::http1::lines::Lines;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::pin::Pin;
@@ -28,6 +29,14 @@ pub enum ReceiveError {
 }
 
 impl Receiving {
+    /// Takes the fields of the head, if they were not taken apart.
+    pub fn take_lines(&mut self) -> Option<Lines> {
+        match self {
+            Self::Http1(body) => body.take_lines(),
+            Self::Http2(_) => None,
+        }
+    }
+
     /// Whether the request is still being sent.
     pub fn is_sending(&self) -> bool {
         match self {

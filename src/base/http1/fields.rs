@@ -1,8 +1,8 @@
 //! Header and trailer fields as both sides write and read them, and those that frame messages.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Version};
+use http::{HeaderMap, Version};
 use memchr::memmem::Finder;
 use std::sync::LazyLock;
 
@@ -23,21 +23,27 @@ pub struct Invalid(pub &'static str);
 pub fn write_last_chunk(trailers: Option<HeaderMap>) -> Bytes {
     let Some(mut trailers) = trailers else { return Bytes::from_static(b"0\r\n\r\n") };
     remove_forbidden(&mut trailers);
-    let mut tail = BytesMut::with_capacity(256);
-    tail.put_slice(b"0\r\n");
+    let mut tail = b"0\r\n".to_vec();
     write_fields(&mut tail, &trailers);
-    tail.freeze()
+    tail.into()
 }
 
 /// Writes fields, and the empty line after them.
-pub fn write_fields(head: &mut BytesMut, headers: &HeaderMap) {
+pub fn write_fields(head: &mut Vec<u8>, headers: &HeaderMap) {
     for (name, value) in headers {
-        head.put_slice(name.as_str().as_bytes());
-        head.put_slice(b": ");
-        head.put_slice(value.as_bytes());
-        head.put_slice(b"\r\n");
+        write_field(head, name.as_str().as_bytes(), value.as_bytes());
     }
-    head.put_slice(b"\r\n");
+    head.extend_from_slice(b"\r\n");
+}
+
+/// Writes one field.
+pub fn write_field(to: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    // Once for all parts.
+    to.reserve(name.len() + value.len() + 4);
+    to.extend_from_slice(name);
+    to.extend_from_slice(b": ");
+    to.extend_from_slice(value);
+    to.extend_from_slice(b"\r\n");
 }
 
 /// Removes trailer fields that frame, route or authorise (RFC 9110 section 6.5.1).
@@ -80,38 +86,57 @@ pub fn put_decimal(to: &mut Vec<u8>, number: u64) {
     to.extend_from_slice(digits.get(DIGITS_MAX - length..).unwrap_or_default());
 }
 
-/// Whether a line of the head ends in a line feed alone.
+/// Whether a line of the head ends in a line feed alone. Without a way out in between, so that the
+/// compiler can look at many bytes at a time.
 pub fn has_bare_line_feed(head: &[u8]) -> bool {
-    memchr::memchr_iter(b'\n', head)
-        .any(|at| at.checked_sub(1).and_then(|before| head.get(before)) != Some(&b'\r'))
+    let after = head.get(1..).unwrap_or_default();
+    let pairs = head.iter().zip(after);
+    let bare =
+        pairs.fold(false, |bare, pair| bare | matches!(pair, (before, b'\n') if *before != b'\r'));
+    bare || head.first() == Some(&b'\n')
 }
 
 /// Whether this is `chunked`, once: the one coding that everybody reads alike.
-pub fn is_chunked(coding: &HeaderValue) -> bool {
-    coding.as_bytes().eq_ignore_ascii_case(b"chunked")
+pub fn is_chunked(coding: &[u8]) -> bool {
+    coding.eq_ignore_ascii_case(b"chunked")
 }
 
-/// The length of a body; digits alone (RFC 9110 section 8.6).
-pub fn content_length(value: &HeaderValue) -> Result<u64, Invalid> {
-    let digits = value.as_bytes();
-    let wrong = Invalid("the length is malformed");
+/// The length of a body; digits alone (RFC 9110 section 8.6), and no more than any body has.
+pub fn content_length(digits: &[u8]) -> Result<u64, Invalid> {
     if digits.is_empty() || digits.len() > 18 || !digits.iter().all(u8::is_ascii_digit) {
-        return Err(wrong);
+        return Err(Invalid("the length is malformed"));
     }
-    value.to_str().ok().and_then(|text| text.parse().ok()).ok_or(wrong)
+    Ok(digits.iter().fold(0, |length, digit| length * 10 + u64::from(digit - b'0')))
 }
 
-/// Whether the connection persists (RFC 9112 section 9.3).
-pub fn keeps_alive(headers: &HeaderMap, version: Version) -> bool {
-    let mut close = false;
-    let mut keep = false;
-    for value in headers.get_all(CONNECTION) {
-        for option in value.as_bytes().split(|byte| *byte == b',') {
-            close |= option.trim_ascii().eq_ignore_ascii_case(b"close");
-            keep |= option.trim_ascii().eq_ignore_ascii_case(b"keep-alive");
+/// What `Connection` says (RFC 9110 section 7.6.1).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ConnectionOptions {
+    close: bool,
+    keep_alive: bool,
+    /// Whether it names anything else: fields, or an upgrade.
+    pub others: bool,
+}
+
+impl ConnectionOptions {
+    /// Takes a field in.
+    pub fn note(&mut self, options: &[u8]) {
+        for option in options.split(|byte| *byte == b',') {
+            let option = option.trim_ascii();
+            if option.eq_ignore_ascii_case(b"keep-alive") {
+                self.keep_alive = true;
+            } else if option.eq_ignore_ascii_case(b"close") {
+                self.close = true;
+            } else {
+                self.others |= !option.is_empty();
+            }
         }
     }
-    !close && (version == Version::HTTP_11 || keep)
+
+    /// Whether the connection persists (RFC 9112 section 9.3).
+    pub fn persists(self, version: Version) -> bool {
+        !self.close && (version == Version::HTTP_11 || self.keep_alive)
+    }
 }
 
 #[cfg(test)]

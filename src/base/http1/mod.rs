@@ -3,6 +3,7 @@
 pub mod decode;
 pub mod fields;
 pub mod informational;
+pub mod lines;
 pub mod scratch;
 pub mod wire;
 

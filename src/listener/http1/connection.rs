@@ -2,7 +2,7 @@
 
 use super::head::{Head, is_begun, parse_request};
 use super::respond::{Broken, Framing, Persistence, Responder};
-use crate::base::body::Source;
+use crate::base::body::Reply;
 use crate::base::clock;
 use crate::base::deadline::Deadline;
 use crate::base::http1::wire::{Client, Wire};
@@ -67,7 +67,7 @@ pub(in crate::listener) async fn serve<S, B>(
     terms: Terms<'_>,
 ) where
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone,
-    B: Source,
+    B: Reply,
 {
     let Start { mut io, deadline } = start;
     let received = BytesMut::from(io.take_read());
@@ -208,7 +208,7 @@ impl Exchange<'_> {
     async fn run<S, B>(self, mut service: S, head: Head) -> After
     where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
-        B: Source,
+        B: Reply,
     {
         let Head { parts, decoder, keep_alive, expects, upgrade } = head;
         let version = parts.version;

@@ -2,7 +2,7 @@
 
 use crate::base::http1::decode::Decoder;
 use crate::base::http1::fields::{
-    content_length, has_bare_line_feed, head_end, is_chunked, keeps_alive,
+    ConnectionOptions, content_length, has_bare_line_feed, head_end, is_chunked,
 };
 use crate::listener::limits::Limits;
 use crate::listener::refusal::Refusal;
@@ -40,14 +40,13 @@ pub struct Head {
 
 /// What the fields say of the message, beside what they say to the service.
 #[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is another field")]
 struct Meaning {
     codings: usize,
     /// The one coding is `chunked`, in plain sight.
     chunked: bool,
     lengths: usize,
     length: Option<u64>,
-    connection: bool,
+    connection: ConnectionOptions,
     upgrade: bool,
     expects: bool,
 }
@@ -170,13 +169,9 @@ fn parse_into<'b>(
         headers.append(name, value);
     }
     let decoder = meaning.framing(&headers, version)?;
-    let keep_alive = if meaning.connection {
-        keeps_alive(&headers, version)
-    } else {
-        version == Version::HTTP_11
-    };
+    let keep_alive = meaning.connection.persists(version);
     let upgrade = meaning.upgrade
-        && meaning.connection
+        && meaning.connection.others
         && version == Version::HTTP_11
         && decoder == Decoder::Done
         && names_upgrade(&headers);
@@ -233,12 +228,12 @@ impl Meaning {
     fn note(&mut self, name: &HeaderName, value: &HeaderValue, is_plain: impl Fn() -> bool) {
         if *name == CONTENT_LENGTH {
             self.lengths += 1;
-            self.length = content_length(value).ok().filter(|_| is_plain());
+            self.length = content_length(value.as_bytes()).ok().filter(|_| is_plain());
         } else if *name == TRANSFER_ENCODING {
             self.codings += 1;
-            self.chunked = is_chunked(value) && is_plain();
+            self.chunked = is_chunked(value.as_bytes()) && is_plain();
         } else if *name == CONNECTION {
-            self.connection = true;
+            self.connection.note(value.as_bytes());
         } else if *name == UPGRADE {
             self.upgrade = true;
         } else if *name == EXPECT {

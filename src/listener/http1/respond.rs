@@ -2,10 +2,11 @@
 //! the rest as it comes and as fast as the client takes it.
 
 use super::date;
-use crate::base::body::Source;
+use crate::base::body::Reply;
 use crate::base::clock;
 use crate::base::deadline::{Deadline, Deadlines};
-use crate::base::http1::fields::{content_length, put_decimal, write_last_chunk};
+use crate::base::http1::fields::{content_length, put_decimal, write_field, write_last_chunk};
+use crate::base::http1::lines::Lines;
 use crate::base::http1::scratch;
 use crate::base::http1::wire::Wire;
 use bytes::{Buf, Bytes};
@@ -82,9 +83,9 @@ impl Framing {
         if is_head || none || parts.status.is_informational() {
             return Self::Nothing;
         }
-        let length = parts.headers.get(CONTENT_LENGTH);
-        let length = length.and_then(|length| content_length(length).ok());
-        match length.or_else(|| body.size_hint().exact()) {
+        // What there is of the body knows it best; the field is asked only if that does not.
+        let said = || content_length(parts.headers.get(CONTENT_LENGTH)?.as_bytes()).ok();
+        match body.size_hint().exact().or_else(said) {
             Some(length) => Self::Length(length),
             None if version == Version::HTTP_11 => Self::Chunked,
             None => Self::UntilClose,
@@ -103,11 +104,12 @@ pub(super) enum Persistence {
     Closes,
 }
 
-/// Writes a response's head. The fields of framing and of the connection are ours to write, except
-/// for the answer to an upgrade.
+/// Writes a response's head, with `lines` before its other fields. The fields of framing and of the
+/// connection are ours to write, except for the answer to an upgrade.
 pub(super) fn write_head(
     to: &mut Vec<u8>,
     parts: &response::Parts,
+    lines: Option<&Lines>,
     framing: Framing,
     persistence: Persistence,
 ) {
@@ -122,6 +124,10 @@ pub(super) fn write_head(
     }
     to.extend_from_slice(b"\r\n");
     let mut date = false;
+    if let Some(lines) = lines {
+        date = lines.has_date;
+        to.extend_from_slice(&lines.bytes);
+    }
     for (name, value) in &parts.headers {
         date |= *name == DATE;
         let ours = *name == CONNECTION || *name == TRANSFER_ENCODING || *name == KEEP_ALIVE;
@@ -133,7 +139,7 @@ pub(super) fn write_head(
         if *name == CONTENT_LENGTH && !length {
             continue;
         }
-        put(to, name.as_str(), value.as_bytes());
+        write_field(to, name.as_str().as_bytes(), value.as_bytes());
     }
     if let Framing::Length(length) = framing {
         to.extend_from_slice(b"content-length: ");
@@ -141,13 +147,13 @@ pub(super) fn write_head(
         to.extend_from_slice(b"\r\n");
     }
     if framing == Framing::Chunked {
-        put(to, "transfer-encoding", b"chunked");
+        write_field(to, b"transfer-encoding", b"chunked");
     }
     match persistence {
         _ if framing == Framing::Raw => {}
         Persistence::Stays => {}
-        Persistence::Kept => put(to, "connection", b"keep-alive"),
-        Persistence::Closes => put(to, "connection", b"close"),
+        Persistence::Kept => write_field(to, b"connection", b"keep-alive"),
+        Persistence::Closes => write_field(to, b"connection", b"close"),
     }
     if !date {
         to.extend_from_slice(b"date: ");
@@ -157,16 +163,9 @@ pub(super) fn write_head(
     to.extend_from_slice(b"\r\n");
 }
 
-fn put(to: &mut Vec<u8>, name: &str, value: &[u8]) {
-    to.extend_from_slice(name.as_bytes());
-    to.extend_from_slice(b": ");
-    to.extend_from_slice(value);
-    to.extend_from_slice(b"\r\n");
-}
-
 impl<'w, B> Responder<'w, B>
 where
-    B: Source,
+    B: Reply,
 {
     /// Begins to write what `body` holds; `before` is what goes before the head.
     pub(super) fn new(wire: &'w Wire, patience: &'w Rc<Deadlines>, before: Bytes) -> Self {
@@ -189,16 +188,17 @@ where
         &mut self,
         cx: &mut Context<'_>,
         parts: &response::Parts,
-        body: B,
+        mut body: B,
         framing: Framing,
         persistence: Persistence,
     ) -> Poll<Result<(), Broken>> {
         self.framing = framing;
+        let lines = body.take_lines();
         self.body = Some(body).filter(|_| framing != Framing::Nothing);
         let before = std::mem::take(&mut self.unsent);
         let begun = scratch::write(KEPT_BYTES_MAX, |memory| {
             memory.extend_from_slice(&before);
-            write_head(memory, parts, framing, persistence);
+            write_head(memory, parts, lines.as_ref(), framing, persistence);
             self.gather(cx, memory);
             self.write_gathered(cx, memory)
         });

@@ -2,7 +2,7 @@
 
 use super::{HttpProbeConfig, USER_AGENT, failed, http2};
 use crate::base::status::StatusPattern;
-use crate::upstream::http1::head::{take_response, write_request};
+use crate::upstream::http1::head::{Form, take_response, write_request};
 use crate::upstream::stream::Stream;
 use crate::upstream::transport::{Spoken, Transport};
 use bytes::{Bytes, BytesMut};
@@ -54,7 +54,7 @@ async fn over_http1(mut stream: Stream, request: &request::Parts) -> Result<Stat
     stream.flush().await.map_err(broken)?;
     let (mut received, mut searched, mut informational) = (BytesMut::new(), 0, 0);
     loop {
-        let taken = take_response(&mut received, &mut searched, &Method::GET);
+        let taken = take_response(&mut received, &mut searched, &Method::GET, Form::Map);
         match taken.map_err(|error| error.to_string())? {
             Some(head) if head.parts.status.is_informational() => {
                 informational += 1;

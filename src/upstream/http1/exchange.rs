@@ -2,12 +2,13 @@
 
 use super::beside::Held;
 use super::connection::Connection;
-use super::head::{Head, take_response};
+use super::head::{Form, Head, take_response};
 use super::switched::Switched;
 use super::upload::{Upload, UploadError};
 use crate::base::body::{BodyError, Source};
 use crate::base::http1::decode::Decoder;
 use crate::base::http1::fields::Invalid;
+use crate::base::http1::lines::Lines;
 use crate::base::http1::wire::Informational;
 use crate::upstream::local::LocalEndpoint;
 use bytes::Bytes;
@@ -29,6 +30,8 @@ pub struct Sending<'u, S> {
     method: &'u Method,
     /// Where informational responses go, if the client understands them.
     informed: Option<&'u Informational>,
+    /// In which form the fields of the response are wanted.
+    form: Form,
     searched: usize,
     informational: u8,
     /// The endpoint takes no more of the request, but may have answered.
@@ -56,6 +59,8 @@ pub struct Receiving {
     endpoint: Rc<LocalEndpoint>,
     decoder: Decoder,
     keep_alive: bool,
+    /// The fields of the head, if they were not taken apart.
+    lines: Option<Lines>,
     /// In place of all that: what the endpoint sends in the protocol that was switched to.
     switched: Option<Box<Switched>>,
 }
@@ -84,9 +89,19 @@ impl<'u, S: Source + 'static> Sending<'u, S> {
         upload: &'u mut Option<Upload<S>>,
         method: &'u Method,
         informed: Option<&'u Informational>,
+        form: Form,
     ) -> Self {
         let connection = Some(connection);
-        Self { connection, upload, method, informed, searched: 0, informational: 0, broken: false }
+        Self {
+            connection,
+            upload,
+            method,
+            informed,
+            form,
+            searched: 0,
+            informational: 0,
+            broken: false,
+        }
     }
 
     /// Sends on, and waits for the head of the response, which is then to be accepted or discarded.
@@ -116,14 +131,15 @@ impl<'u, S: Source + 'static> Sending<'u, S> {
             if read == 0 {
                 return Poll::Ready(Err(SendError::Closed));
             }
-            let taken = take_response(&mut connection.received, &mut self.searched, self.method);
+            let received = &mut connection.received;
+            let taken = take_response(received, &mut self.searched, self.method, self.form);
             let mut head = taken.map_err(SendError::Invalid)?;
-            while let Some(Head { parts, decoder, keep_alive }) = head.take() {
+            while let Some(Head { parts, lines, decoder, keep_alive }) = head.take() {
                 if !parts.status.is_informational()
                     || (parts.status == StatusCode::SWITCHING_PROTOCOLS
                         && self.upload.as_mut().is_some_and(Upload::switch))
                 {
-                    return Poll::Ready(Ok(Head { parts, decoder, keep_alive }));
+                    return Poll::Ready(Ok(Head { parts, lines, decoder, keep_alive }));
                 }
                 // Any other 101 is one that nobody asked for.
                 self.informational += 1;
@@ -137,7 +153,7 @@ impl<'u, S: Source + 'static> Sending<'u, S> {
                     informed.send(&parts);
                 }
                 let received = &mut connection.received;
-                head = take_response(received, &mut self.searched, self.method)
+                head = take_response(received, &mut self.searched, self.method, self.form)
                     .map_err(SendError::Invalid)?;
             }
         }
@@ -178,7 +194,7 @@ impl<'u, S: Source + 'static> Sending<'u, S> {
         head: Head,
         endpoint: &Rc<LocalEndpoint>,
     ) -> (response::Parts, Receiving) {
-        let Head { parts, decoder, keep_alive } = head;
+        let Head { parts, lines, decoder, keep_alive } = head;
         let unsent = self.upload.as_ref().is_some_and(|upload| !upload.is_sent());
         let connection = self.connection.take();
         let goes_on = unsent && !self.broken && decoder != Decoder::Done;
@@ -193,6 +209,7 @@ impl<'u, S: Source + 'static> Sending<'u, S> {
             endpoint: Rc::clone(endpoint),
             decoder,
             keep_alive: keep_alive && !self.broken && (goes_on || !unsent),
+            lines,
             switched: None,
         };
         receiving.finish_if_done();
@@ -218,6 +235,7 @@ impl<'u, S: Source + 'static> Sending<'u, S> {
             endpoint: Rc::clone(endpoint),
             decoder: Decoder::UntilClose,
             keep_alive: false,
+            lines: None,
             switched: halves
                 .map(|(connection, upload)| Box::new(Switched::start(connection, upload))),
         };
@@ -229,6 +247,11 @@ impl Receiving {
     /// Whether the request is still being sent.
     pub fn is_sending(&self) -> bool {
         matches!(self.connection, Some(Held::Beside(_)))
+    }
+
+    /// Takes the fields of the head, if they were not taken apart.
+    pub fn take_lines(&mut self) -> Option<Lines> {
+        self.lines.take()
     }
 
     /// Has the connection for itself once the request is sent.

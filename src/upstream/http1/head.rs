@@ -2,29 +2,43 @@
 
 use crate::base::http1::decode::Decoder;
 use crate::base::http1::fields::{
-    Invalid, content_length, has_bare_line_feed, head_end, is_chunked, keeps_alive, write_fields,
+    ConnectionOptions, Invalid, content_length, head_end, is_chunked, write_fields,
 };
-use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use crate::base::http1::lines::{Lines, each_field, is_text};
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version};
 use http::{request, response};
 use hyper::ext::ReasonPhrase;
-use std::mem::MaybeUninit;
 
 /// The largest response head.
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// The most header fields of a response.
 pub const HEADERS_MAX: usize = 128;
+/// For how many fields there is room at first.
+const FIELDS_USUAL: usize = 12;
 
 /// A response's head and what it says of the rest.
 #[derive(Debug)]
 pub struct Head {
-    /// The response without its body.
+    /// The response without its body; without its fields, too, if they are in `lines`.
     pub parts: response::Parts,
+    /// Its fields as they are passed on, if that is the form of all of them.
+    pub lines: Option<Lines>,
     /// How its body is framed.
     pub decoder: Decoder,
     /// Whether the endpoint keeps the connection open afterwards.
     pub keep_alive: bool,
+}
+
+/// In which form the fields of a response are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// In a map, to be looked at and changed.
+    Map,
+    /// As lines, which cost a third, if nothing but the framing and the connection is to be looked
+    /// at: not for a response without content, nor with fields that `Connection` names.
+    Lines,
 }
 
 /// Writes a request's head; the target is in origin form (RFC 9112 section 3.2.1), or `*`.
@@ -34,14 +48,14 @@ pub fn write_request(parts: &request::Parts) -> Bytes {
     let size: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
     // With two blanks, the version, and the ends of the line and of the head.
     let size = size + target.len() + parts.method.as_str().len() + 14;
-    let mut head = BytesMut::with_capacity(size);
-    head.put_slice(parts.method.as_str().as_bytes());
-    head.put_u8(b' ');
-    head.put_slice(target.as_bytes());
-    head.put_slice(b" HTTP/1.1\r\n");
+    let mut head = Vec::with_capacity(size);
+    head.extend_from_slice(parts.method.as_str().as_bytes());
+    head.push(b' ');
+    head.extend_from_slice(target.as_bytes());
+    head.extend_from_slice(b" HTTP/1.1\r\n");
     write_fields(&mut head, &parts.headers);
     debug_assert_eq!(head.len(), size, "else it grows, or is larger than it need be");
-    head.freeze()
+    head.into()
 }
 
 /// Takes a response's head from the front of what was received; nothing if it is not all there.
@@ -50,6 +64,7 @@ pub fn take_response(
     received: &mut BytesMut,
     searched: &mut usize,
     method: &Method,
+    form: Form,
 ) -> Result<Option<Head>, Invalid> {
     let from = searched.saturating_sub(3);
     let unseen = received.get(from..).unwrap_or_default();
@@ -65,52 +80,104 @@ pub fn take_response(
         return Err(Invalid("the head is too large"));
     }
     *searched = 0;
-    parse(&received.split_to(length).freeze(), method).map(Some)
+    parse(&received.split_to(length).freeze(), method, form).map(Some)
 }
 
-fn parse(bytes: &Bytes, method: &Method) -> Result<Head, Invalid> {
-    let mut fields = [const { MaybeUninit::uninit() }; HEADERS_MAX];
-    let mut parsed = httparse::Response::new(&mut []);
-    let status = httparse::ParserConfig::default()
-        .parse_response_with_uninit_headers(&mut parsed, bytes, &mut fields)
-        .map_err(|_| Invalid("the head is malformed"))?;
-    // httparse takes a bare line feed for the end of a line (RFC 9112 section 2.2 lets it).
-    // It also passes over empty lines before the status, which only requests may have before them.
-    let whole = status == httparse::Status::Complete(bytes.len()) && bytes.starts_with(b"HTTP/");
-    if !whole || has_bare_line_feed(bytes) {
-        return Err(Invalid("the head is malformed"));
-    }
-    let code = parsed.code.and_then(|code| StatusCode::from_u16(code).ok());
-    let code = code.ok_or(Invalid("the status is malformed"))?;
-    let version = match parsed.version {
-        Some(1) => Version::HTTP_11,
-        _ => Version::HTTP_10,
+fn parse(bytes: &Bytes, method: &Method, form: Form) -> Result<Head, Invalid> {
+    let (line, fields) = lines(bytes).ok_or(Invalid("the head is malformed"))?;
+    let Status { version, code, reason } =
+        status(line).ok_or(Invalid("the status line is malformed"))?;
+    let bodiless = *method == Method::HEAD
+        || code.is_informational()
+        || matches!(code, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let mut form = if bodiless { Form::Map } else { form };
+    let (meaning, headers, lines) = loop {
+        let (mut meaning, mut headers) = (Meaning::default(), HeaderMap::new());
+        let mut lines = Lines::default();
+        match form {
+            Form::Map => headers.reserve(FIELDS_USUAL),
+            Form::Lines => lines.bytes.reserve_exact(fields.len()),
+        }
+        each_field(fields, |name, value| {
+            meaning.note(name, value)?;
+            match form {
+                Form::Map => append(&mut headers, bytes, name, value),
+                Form::Lines => {
+                    lines.add(name, value);
+                    Ok(())
+                }
+            }
+        })?;
+        match form {
+            Form::Map => break (meaning, headers, None),
+            Form::Lines if meaning.connection.others => form = Form::Map,
+            Form::Lines => break (meaning, headers, Some(lines)),
+        }
     };
-    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
-    let mut meaning = Meaning::default();
-    for field in &*parsed.headers {
-        let name = HeaderName::from_bytes(field.name.as_bytes())
-            .map_err(|_| Invalid("a field's name is malformed"))?;
-        let value = HeaderValue::from_maybe_shared(bytes.slice_ref(field.value))
-            .map_err(|_| Invalid("a field's value is malformed"))?;
-        meaning.note(&name, &value)?;
-        headers.append(name, value);
-    }
-    let persists = version == Version::HTTP_11;
-    let keep_alive = if meaning.connection { keeps_alive(&headers, version) } else { persists };
-    let decoder = meaning.framing(version, code, method)?;
+    let decoder = meaning.framing(version, bodiless)?;
     let mut response = Response::new(());
     *response.status_mut() = code;
     *response.version_mut() = version;
     *response.headers_mut() = headers;
-    if let Some(reason) = parsed.reason.filter(|reason| Some(*reason) != code.canonical_reason())
-        && let Ok(reason) = ReasonPhrase::try_from(bytes.slice_ref(reason.as_bytes()))
+    if code.canonical_reason().is_none_or(|usual| usual.as_bytes() != reason)
+        && let Ok(reason) = ReasonPhrase::try_from(bytes.slice_ref(reason))
     {
         response.extensions_mut().insert(reason);
     }
-    let keep_alive =
-        keep_alive && !matches!(decoder, Decoder::UntilClose) && !promises_too_much(&response);
-    Ok(Head { parts: response.into_parts().0, decoder, keep_alive })
+    let keep_alive = meaning.connection.persists(version)
+        && !matches!(decoder, Decoder::UntilClose)
+        && !promises_too_much(&response);
+    Ok(Head { parts: response.into_parts().0, lines, decoder, keep_alive })
+}
+
+/// The status line without its end, and the lines of the fields after it.
+fn lines(head: &[u8]) -> Option<(&[u8], &[u8])> {
+    let head = head.strip_suffix(b"\r\n")?;
+    let (line, fields) = head.split_at_checked(memchr::memchr(b'\n', head)? + 1)?;
+    Some((line.strip_suffix(b"\r\n")?, fields))
+}
+
+/// What a status line says.
+struct Status<'a> {
+    version: Version,
+    code: StatusCode,
+    reason: &'a [u8],
+}
+
+/// Reads a status line (RFC 9112 section 4). Some leave out the blank before an empty reason; one
+/// that is not ASCII is not passed on.
+fn status(line: &[u8]) -> Option<Status<'_>> {
+    let (version, rest) = match line {
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1', b' ', rest @ ..] => {
+            (Version::HTTP_11, rest)
+        }
+        [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0', b' ', rest @ ..] => {
+            (Version::HTTP_10, rest)
+        }
+        _ => return None,
+    };
+    let (code, reason) = rest.split_at_checked(3)?;
+    let reason = match reason {
+        [] => reason,
+        [b' ', reason @ ..] if is_text(reason) => reason,
+        _ => return None,
+    };
+    let code = StatusCode::from_bytes(code).ok()?;
+    Some(Status { version, code, reason: if reason.is_ascii() { reason } else { b"" } })
+}
+
+/// Adds a field to the map, its value being a part of `bytes`.
+fn append(
+    headers: &mut HeaderMap,
+    bytes: &Bytes,
+    name: &[u8],
+    value: &[u8],
+) -> Result<(), Invalid> {
+    let name = HeaderName::from_bytes(name).map_err(|_| Invalid("a field's name is malformed"))?;
+    let value = HeaderValue::from_maybe_shared(bytes.slice_ref(value))
+        .map_err(|_| Invalid("a field's value is malformed"))?;
+    headers.append(name, value);
+    Ok(())
 }
 
 /// Whether a response without content says that there is some (RFC 9110 section 8.6): it may come,
@@ -129,29 +196,35 @@ struct Meaning {
     /// The one transfer coding, and whether it is `chunked`.
     chunked: Option<bool>,
     length: Option<u64>,
-    connection: bool,
+    connection: ConnectionOptions,
+    fields: usize,
 }
 
 impl Meaning {
-    fn note(&mut self, name: &HeaderName, value: &HeaderValue) -> Result<(), Invalid> {
-        let repeated = if *name == TRANSFER_ENCODING {
-            self.chunked.replace(is_chunked(value)).is_some()
-        } else if *name == CONTENT_LENGTH {
-            self.length.replace(content_length(value)?).is_some()
-        } else {
-            self.connection |= *name == CONNECTION;
-            false
+    fn note(&mut self, name: &[u8], value: &[u8]) -> Result<(), Invalid> {
+        self.fields += 1;
+        if self.fields > HEADERS_MAX {
+            return Err(Invalid("there are too many fields"));
+        }
+        // Most names have other lengths.
+        let repeated = match name.len() {
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.connection.note(value);
+                false
+            }
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                self.length.replace(content_length(value)?).is_some()
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                self.chunked.replace(is_chunked(value)).is_some()
+            }
+            _ => false,
         };
         if repeated { Err(Invalid("a framing field is repeated")) } else { Ok(()) }
     }
 
     /// How the body is framed (RFC 9112 section 6.3); anything ambiguous is an error.
-    fn framing(
-        &self,
-        version: Version,
-        status: StatusCode,
-        method: &Method,
-    ) -> Result<Decoder, Invalid> {
+    fn framing(&self, version: Version, bodiless: bool) -> Result<Decoder, Invalid> {
         if self.chunked.is_some() && self.length.is_some() {
             return Err(Invalid("both a length and a coding are given"));
         }
@@ -160,9 +233,6 @@ impl Meaning {
             Some(true) if version == Version::HTTP_11 => true,
             Some(_) => return Err(Invalid("the transfer coding is not chunked")),
         };
-        let bodiless = *method == Method::HEAD
-            || status.is_informational()
-            || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         Ok(match (bodiless, chunked, self.length) {
             (true, _, _) => Decoder::Done,
             (false, true, _) => Decoder::chunked(),
@@ -174,14 +244,14 @@ impl Meaning {
 
 #[cfg(test)]
 mod tests {
-    use super::{Head, Invalid, take_response, write_request};
+    use super::{Form, Head, Invalid, take_response, write_request};
     use crate::base::http1::decode::Decoder;
     use bytes::BytesMut;
     use http::{Method, Request, StatusCode};
     use proptest::prelude::*;
 
     fn take(text: &str, method: &Method) -> Result<Option<Head>, Invalid> {
-        take_response(&mut BytesMut::from(text), &mut 0, method)
+        take_response(&mut BytesMut::from(text), &mut 0, method, Form::Map)
     }
 
     fn decoder(text: &str) -> Option<Decoder> {
@@ -259,6 +329,30 @@ mod tests {
         assert!(take(&format!("HTTP/1.1 200 OK\r\n{many}\r\n"), &Method::GET).is_err());
     }
 
+    #[test]
+    fn lines_are_given_where_nothing_but_the_framing_has_to_be_looked_at() {
+        let take = |text: &str, method: &Method| {
+            let received = &mut BytesMut::from(text);
+            take_response(received, &mut 0, method, Form::Lines).unwrap().unwrap()
+        };
+        let usual =
+            "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nX-A:1 \r\nContent-Length: 1\r\n\r\n";
+        let head = take(usual, &Method::GET);
+        assert_eq!(head.lines.unwrap().bytes, b"X-A: 1\r\n");
+        assert!(head.parts.headers.is_empty() && head.keep_alive);
+        assert_eq!(head.decoder, Decoder::length(1));
+        for (text, method) in [
+            (usual, Method::HEAD),
+            ("HTTP/1.1 304 Not Modified\r\ncontent-length: 5\r\n\r\n", Method::GET),
+            ("HTTP/1.1 204 No Content\r\nx-a: 1\r\n\r\n", Method::GET),
+            ("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n", Method::GET),
+            ("HTTP/1.1 200 OK\r\nconnection: close, x-a\r\nx-a: 1\r\n\r\n", Method::GET),
+        ] {
+            let head = take(text, &method);
+            assert!(head.lines.is_none() && !head.parts.headers.is_empty(), "{text}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_head_that_comes_in_pieces_is_read_the_same(
@@ -274,7 +368,8 @@ mod tests {
                 received.extend_from_slice(&text.as_bytes()[from..cut]);
                 from = cut;
                 if found.is_none() {
-                    found = take_response(&mut received, &mut searched, &Method::GET).unwrap();
+                    let (received, method) = (&mut received, Method::GET);
+                    found = take_response(received, &mut searched, &method, Form::Map).unwrap();
                 }
             }
             let head = found.unwrap();
@@ -284,11 +379,18 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_are_answered(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let mut text = b"HTTP/1.1 200 OK\r\n".to_vec();
-            text.extend(bytes);
-            text.extend(b"\r\n\r\n");
-            let _ = take_response(&mut BytesMut::from(&text[..]), &mut 0, &Method::GET);
+        fn arbitrary_bytes_are_answered_and_both_forms_take_the_same(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            fields in "((a|Date|Content-Length|Connection|Te):[ 0-9a-z,\t]{0,9}\r?\n){0,4}",
+        ) {
+            for bytes in [bytes, fields.into_bytes()] {
+                let text = [&b"HTTP/1.1 200 OK\r\n"[..], &bytes, b"\r\n\r\n"].concat();
+                let [map, lines] = [Form::Map, Form::Lines].map(|form| {
+                    take_response(&mut BytesMut::from(&text[..]), &mut 0, &Method::GET, form)
+                        .map(|head| head.map(|head| (head.decoder, head.keep_alive)))
+                });
+                prop_assert_eq!(map, lines);
+            }
         }
     }
 }

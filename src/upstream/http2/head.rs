@@ -1,5 +1,6 @@
 //! Heads of messages: requests as HTTP/2 has them, responses checked beyond what h2 refuses itself.
 
+use crate::base::http1::fields::content_length;
 use h2::ext::Protocol;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_KEY, UPGRADE};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -68,7 +69,7 @@ pub fn framing(parts: &response::Parts, method: &Method) -> Result<Framing, Inva
     if lengths.next().is_some() {
         return Err(Invalid("the length is repeated"));
     }
-    let length = length.map(crate::base::http1::fields::content_length).transpose();
+    let length = length.map(|length| content_length(length.as_bytes())).transpose();
     let length = length.map_err(|_| Invalid("the length is malformed"))?;
     if parts.status.is_informational() {
         return Err(Invalid("the final response is informational"));

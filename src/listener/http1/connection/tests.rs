@@ -1,7 +1,7 @@
 //! Tunnels, and what becomes of them when the protocol is not switched.
 
 use super::{Start, serve};
-use crate::base::body::Source;
+use crate::base::body::Reply;
 use crate::base::drain;
 use crate::base::incoming::Incoming;
 use crate::base::io::Io;
@@ -50,12 +50,14 @@ impl Body for Echo {
     }
 }
 
+impl Reply for Echo {}
+
 /// Serves a connection by a function, while a client does something.
 async fn with<B, C>(
     answer: impl Fn(Incoming) -> Response<B> + 'static,
     client: impl FnOnce(TcpStream) -> C,
 ) where
-    B: Source + 'static,
+    B: Reply + 'static,
     C: Future<Output = ()>,
 {
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();

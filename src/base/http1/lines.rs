@@ -1,0 +1,228 @@
+//! The lines of a head that hold its fields: read strictly, and passed on as they are where nobody
+//! needs a map of them.
+
+use super::fields::{Invalid, write_field};
+use memchr::memchr;
+
+/// What is wrong with a field for whoever reads strictly.
+const MALFORMED: Invalid = Invalid("a field is malformed");
+
+/// The fields of the connection that they came on, and those of the message's framing, which
+/// whoever writes the message writes anew.
+pub const OF_CONNECTION: [&[u8]; 9] = [
+    b"connection",
+    b"keep-alive",
+    b"proxy-connection",
+    b"te",
+    b"transfer-encoding",
+    b"upgrade",
+    b"proxy-authenticate",
+    b"http2-settings",
+    b"content-length",
+];
+/// The lengths of those names, a bit each: most other names have another length.
+#[expect(clippy::indexing_slicing, reason = "checked by the compiler in a constant")]
+const LENGTHS_OF_CONNECTION: u32 = {
+    let (mut lengths, mut place) = (0, 0);
+    while place < OF_CONNECTION.len() {
+        lengths |= 1 << OF_CONNECTION[place].len();
+        place += 1;
+    }
+    lengths
+};
+
+/// Which bytes a name may have (RFC 9110 section 5.6.2).
+#[expect(clippy::indexing_slicing, reason = "checked by the compiler in a constant")]
+const TOKEN: [bool; 256] = {
+    let mut token = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        token[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
+            );
+        byte += 1;
+    }
+    token
+};
+
+/// The fields of a response that go to the client as they came, but for those of the connection
+/// and of the framing.
+#[derive(Debug, Default)]
+pub struct Lines {
+    /// As they are written.
+    pub bytes: Vec<u8>,
+    /// Whether `Date` is among them.
+    pub has_date: bool,
+}
+
+impl Lines {
+    /// Adds a field, if it is one that goes on.
+    pub fn add(&mut self, name: &[u8], value: &[u8]) {
+        if is_of_connection(name) {
+            return;
+        }
+        self.has_date |= name.eq_ignore_ascii_case(b"date");
+        write_field(&mut self.bytes, name, value);
+    }
+}
+
+/// Whether a field belongs to the connection or to the framing.
+fn is_of_connection(name: &[u8]) -> bool {
+    name.len() < 32
+        && LENGTHS_OF_CONNECTION & 1 << name.len() != 0
+        && OF_CONNECTION.iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// Shows the name and the value of each field, in order. Each line has to end in CR LF, a name is
+/// a token, right before its colon, and a value is free of control characters and of the blanks
+/// around it (RFC 9112 section 5).
+pub fn each_field<'a>(
+    lines: &'a [u8],
+    mut show: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), Invalid>,
+) -> Result<(), Invalid> {
+    let mut rest = lines;
+    while !rest.is_empty() {
+        let end = memchr(b'\n', rest).ok_or(MALFORMED)?;
+        let (line, after) = rest.split_at_checked(end + 1).ok_or(MALFORMED)?;
+        let line = line.strip_suffix(b"\r\n").ok_or(MALFORMED)?;
+        let is_token = |byte: &u8| TOKEN.get(usize::from(*byte)).copied().unwrap_or_default();
+        let length = line.iter().position(|byte| !is_token(byte)).ok_or(MALFORMED)?;
+        let (name, value) = line.split_at_checked(length).ok_or(MALFORMED)?;
+        let value = value.strip_prefix(b":").filter(|_| !name.is_empty()).ok_or(MALFORMED)?;
+        if !is_text(value) {
+            return Err(MALFORMED);
+        }
+        show(name, trimmed(value))?;
+        rest = after;
+    }
+    Ok(())
+}
+
+/// Whether a value, or a reason, has no control characters but tabs (RFC 9110 section 5.5). Without
+/// a way out in between, so that the compiler can look at many bytes at a time.
+pub fn is_text(value: &[u8]) -> bool {
+    value.iter().fold(true, |text, byte| text & matches!(byte, b'\t' | b' '..=126 | 128..))
+}
+
+/// A value without the blanks around it: spaces and tabs (RFC 9110 section 5.6.3).
+fn trimmed(value: &[u8]) -> &[u8] {
+    let mut value = value;
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LENGTHS_OF_CONNECTION, Lines, OF_CONNECTION, each_field};
+    use proptest::prelude::*;
+
+    type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
+    fn fields(lines: &[u8]) -> Option<Fields> {
+        let mut fields = Vec::new();
+        let each = each_field(lines, |name, value| {
+            fields.push((name.to_vec(), value.to_vec()));
+            Ok(())
+        });
+        each.ok().map(|()| fields)
+    }
+
+    /// The same by httparse, which takes a line feed alone for the end of a line.
+    fn by_httparse(lines: &[u8]) -> Option<Fields> {
+        let mut head = lines.to_vec();
+        head.extend_from_slice(b"\r\n");
+        let mut parsed = [httparse::EMPTY_HEADER; 64];
+        match httparse::parse_headers(&head, &mut parsed) {
+            Ok(httparse::Status::Complete((length, fields))) if length == head.len() => {
+                Some(fields.iter().map(|field| (field.name.into(), field.value.to_vec())).collect())
+            }
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_fields_of_the_connection_are_not_passed_on() {
+        assert!(OF_CONNECTION.iter().all(|name| LENGTHS_OF_CONNECTION >> name.len() & 1 == 1));
+        let mut lines = Lines::default();
+        for name in OF_CONNECTION {
+            lines.add(name, b"x");
+            lines.add(&name.to_ascii_uppercase(), b"x");
+        }
+        assert_eq!(lines.bytes, b"");
+        lines.add(b"X-Same-Len", b"1");
+        lines.add(b"DATE", b"now");
+        assert_eq!(lines.bytes, b"X-Same-Len: 1\r\nDATE: now\r\n");
+        assert!(lines.has_date);
+    }
+
+    #[test]
+    fn what_is_malformed_is_refused() {
+        for wrong in [
+            "a: b\n",
+            "a: b\r",
+            "a: b",
+            "a b: c\r\n",
+            "a : b\r\n",
+            " a: b\r\n",
+            ": b\r\n",
+            "a\r\n",
+            "a: b\r\n c\r\n",
+            "a: b\rc\r\n",
+            "a: b\0\r\n",
+            "a: \x7f\r\n",
+            "\r\n",
+            "a\u{e9}: b\r\n",
+        ] {
+            assert_eq!(fields(wrong.as_bytes()), None, "{wrong:?}");
+        }
+        let blank = fields(b"a:\t b \t\r\nb:\r\nc: \r\n").unwrap();
+        assert_eq!(
+            blank,
+            [(b"a".to_vec(), b"b".to_vec()), (b"b".to_vec(), vec![]), (b"c".to_vec(), vec![])]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn fields_are_read_as_httparse_reads_them(
+            lines in proptest::collection::vec(
+                ("[a-zA-Z-]{1,12}|[ -~]{0,6}", ": ?|:\t| :", "[ -~\t]{0,20}|[\\x01-\\xff]{0,6}"),
+                0..6,
+            ),
+        ) {
+            let text: Vec<u8> = lines
+                .iter()
+                .flat_map(|(name, colon, value)| format!("{name}{colon}{value}\r\n").into_bytes())
+                .collect();
+            let ours = fields(&text);
+            // What ends the head early is no field, and a bare line feed no end of a line.
+            let empty = text.windows(4).any(|end| end == b"\r\n\r\n");
+            let whole = !empty && !text.starts_with(b"\r\n");
+            let bare = text.iter().enumerate().any(|(at, byte)| {
+                *byte == b'\n' && (at == 0 || text.get(at - 1) != Some(&b'\r'))
+            });
+            if whole && !bare {
+                prop_assert_eq!(ours, by_httparse(&text));
+            } else {
+                prop_assert_eq!(ours, None);
+            }
+        }
+    }
+}
