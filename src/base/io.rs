@@ -231,20 +231,17 @@ pub fn poll_write_parts(
     cx: &mut Context<'_>,
     parts: &[IoSlice<'_>],
 ) -> Poll<io::Result<usize>> {
+    if let [part] = parts {
+        return Pin::new(stream).poll_write(cx, part);
+    }
     match flatten(parts, &mut [0; FLATTEN_BYTES_MAX]) {
         Some(flat) => Pin::new(stream).poll_write(cx, flat),
         None => Pin::new(stream).poll_write_vectored(cx, parts),
     }
 }
 
-/// The parts as one, if there is only one or if copying them together is cheap.
-fn flatten<'a>(
-    parts: &'a [IoSlice<'a>],
-    space: &'a mut [u8; FLATTEN_BYTES_MAX],
-) -> Option<&'a [u8]> {
-    if let [part] = parts {
-        return Some(part);
-    }
+/// The parts as one, if copying them together is cheap.
+fn flatten<'a>(parts: &[IoSlice<'_>], space: &'a mut [u8; FLATTEN_BYTES_MAX]) -> Option<&'a [u8]> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let flat = space.get_mut(..length)?;
     let mut rest = &mut *flat;
@@ -290,6 +287,9 @@ impl Write for Io {
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let [part] = parts {
+            return self.poll_write(cx, part);
+        }
         let written = match flatten(parts, &mut [0; FLATTEN_BYTES_MAX]) {
             Some(flat) => self.stream.poll_write(cx, flat),
             None => match &mut self.stream {
@@ -336,7 +336,6 @@ mod tests {
         let large = vec![b'x'; FLATTEN_BYTES_MAX];
         let parts = [IoSlice::new(b"ab"), IoSlice::new(b""), IoSlice::new(b"c")];
         assert_eq!(flatten(&parts, &mut space), Some(&b"abc"[..]));
-        assert_eq!(flatten(&[IoSlice::new(&large)], &mut space), Some(&large[..]));
         let parts = [IoSlice::new(b"a"), IoSlice::new(&large)];
         assert_eq!(flatten(&parts, &mut space), None);
     }

@@ -27,9 +27,6 @@ pub(super) async fn accept<E>(
     let mut accepted = |stream: TcpStream, peer: SocketAddr| {
         let settings = settings.load_full();
         shard(&settings, worker).accepted.increment();
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "set_nodelay");
-        }
         serve(stream, peer, settings);
     };
     let mut warned: Option<Instant> = None;

@@ -48,6 +48,9 @@ fn without_port(authority: &str) -> Result<Cow<'_, str>, Error> {
     if authority.len() > HOST_BYTES_MAX {
         return Err(Error::BadHost);
     }
+    if let Some(host) = plain(authority) {
+        return Ok(Cow::Borrowed(host));
+    }
     let (host, port) = if let Some(rest) = authority.strip_prefix('[') {
         let (address, port) = rest.split_once(']').ok_or(Error::BadHost)?;
         let address: Ipv6Addr = address.parse().map_err(|_| Error::BadHost)?;
@@ -65,6 +68,22 @@ fn without_port(authority: &str) -> Result<Cow<'_, str>, Error> {
     Ok(host)
 }
 
+/// The host of an authority of the usual kind: letters in lower case, digits, dots inside and
+/// hyphens, and maybe a port. Nothing of others, which want a closer look.
+fn plain(authority: &str) -> Option<&str> {
+    let is_plain = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+    let bytes = authority.as_bytes();
+    let end = bytes.iter().position(|byte| !is_plain(byte)).unwrap_or(bytes.len());
+    let (host, port) = authority.split_at_checked(end)?;
+    let port = port.as_bytes();
+    let valid = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    (valid && !host.ends_with('.')).then_some(host)
+}
+
 /// A name or IPv4 address in lower case, without a trailing dot.
 fn name(host: &str) -> Result<Cow<'_, str>, Error> {
     let mut upper = false;
@@ -80,7 +99,7 @@ fn name(host: &str) -> Result<Cow<'_, str>, Error> {
 
 #[cfg(test)]
 mod tests {
-    use super::host;
+    use super::{host, plain, without_port};
     use http::header::HOST;
     use http::{HeaderMap, HeaderValue, Version};
     use proptest::prelude::*;
@@ -121,6 +140,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn the_short_way_leads_where_the_long_one_does(authority in "[a-cA.:0-9\\[_-]{0,12}") {
+            if let Some(short) = plain(&authority) {
+                // Upper case takes the long way, and is lowered again.
+                let upper = format!("A{authority}");
+                let long = without_port(&upper).unwrap();
+                prop_assert_eq!(long, format!("a{short}"));
+            }
+        }
+
         #[test]
         fn any_field_is_answered(field in "[ -~]{0,40}") {
             if let Some(host) = of("/", &[&field]) {

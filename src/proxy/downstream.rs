@@ -1,9 +1,11 @@
 //! What is known of the client's connection, and through trusted proxies of the client behind it.
 
 use super::error::Error;
+use crate::base::http1::fields::put_decimal;
 use crate::predicate::Cidrs;
 use crate::tls::Covered;
 use crate::tls::identity::Identity;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -36,6 +38,15 @@ impl Default for Forwarding {
     }
 }
 
+/// What a peer's verified certificate says.
+#[derive(Debug)]
+pub struct Certificate {
+    /// Its subject alternative names.
+    pub names: Vec<String>,
+    /// What the service is told of it, if that can be written as a field.
+    pub forwarded: Option<HeaderValue>,
+}
+
 /// One client connection.
 #[derive(Debug)]
 pub struct Downstream {
@@ -47,21 +58,34 @@ pub struct Downstream {
     pub trusted: bool,
     /// Whether TLS is spoken with the peer.
     pub secure: bool,
-    /// The names in the peer's verified certificate.
-    pub certificate_names: Vec<String>,
-    /// What is told of that certificate.
-    pub certificate: Option<HeaderValue>,
+    /// What the peer's verified certificate says, if it has shown one; in a box, because an idle
+    /// connection's memory counts and most have none.
+    pub certificate: Option<Box<Certificate>>,
     /// The hosts that the peer may ask for on this connection, if not all.
     pub covered: Option<Covered>,
     /// The listener's settings when the connection was accepted.
     pub forwarding: Arc<Forwarding>,
 }
 
+/// An address as text. One of IPv4 is written by hand: `Display` costs more than all else that a
+/// new connection needs of us.
+fn text(address: IpAddr) -> Bytes {
+    let IpAddr::V4(address) = address else { return address.to_string().into() };
+    let mut text = Vec::with_capacity("255.255.255.255".len());
+    for (place, octet) in address.octets().into_iter().enumerate() {
+        if place > 0 {
+            text.push(b'.');
+        }
+        put_decimal(&mut text, octet.into());
+    }
+    text.into()
+}
+
 impl Downstream {
     /// A connection from this peer.
     pub fn new(peer: SocketAddr, forwarding: Arc<Forwarding>) -> Self {
         let peer = peer.ip().to_canonical();
-        let peer_text = HeaderValue::from_str(&peer.to_string())
+        let peer_text = HeaderValue::from_maybe_shared(text(peer))
             .unwrap_or_else(|_| HeaderValue::from_static("unknown"));
         let trusted = forwarding.trusted_proxies.contains(peer);
         Self {
@@ -69,7 +93,6 @@ impl Downstream {
             peer_text,
             trusted,
             secure: false,
-            certificate_names: Vec::new(),
             certificate: None,
             covered: None,
             forwarding,
@@ -80,11 +103,20 @@ impl Downstream {
     #[must_use]
     pub fn secured(mut self, identity: Option<Identity>) -> Self {
         self.secure = true;
-        if let Some(identity) = identity {
-            self.certificate = HeaderValue::from_str(&identity.forwarded).ok();
-            self.certificate_names = identity.names;
-        }
+        self.certificate = identity.map(|Identity { names, forwarded }| {
+            Box::new(Certificate { names, forwarded: HeaderValue::from_str(&forwarded).ok() })
+        });
         self
+    }
+
+    /// The names in the peer's verified certificate.
+    pub fn certificate_names(&self) -> &[String] {
+        self.certificate.as_ref().map_or(&[], |certificate| &certificate.names)
+    }
+
+    /// What the service is told of that certificate.
+    pub fn certificate_field(&self) -> Option<&HeaderValue> {
+        self.certificate.as_ref()?.forwarded.as_ref()
     }
 
     /// Checks that a host may be asked for on this connection.
@@ -130,9 +162,18 @@ fn address(entry: &str) -> Option<IpAddr> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Downstream, Forwarding};
+    use super::{Downstream, Forwarding, text};
     use http::HeaderMap;
+    use proptest::prelude::*;
+    use std::net::IpAddr;
     use std::sync::Arc;
+
+    proptest! {
+        #[test]
+        fn an_address_is_written_as_everybody_writes_it(address: IpAddr) {
+            prop_assert_eq!(text(address), address.to_string());
+        }
+    }
 
     fn client(peer: &str, forwarded: &[&str]) -> String {
         let forwarding = Forwarding {

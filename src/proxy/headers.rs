@@ -19,23 +19,9 @@ const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
-/// What else is said of the client or of what it asked, and what we have nothing to say of.
-static SAID_BY_OTHERS: [HeaderName; 6] = [
-    FORWARDED,
-    HeaderName::from_static("x-real-ip"),
-    CLIENT_CERT,
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-server"),
-];
-
-/// The lengths of those names, a bit each.
-const LENGTHS_SAID_BY_OTHERS: u64 =
-    lengths(&["forwarded", "x-real-ip", "x-forwarded-port", "x-forwarded-client-cert"])
-        | lengths(&["x-forwarded-prefix", "x-forwarded-server"]);
-
-/// The fields that concern only one connection.
-static HOP_BY_HOP: [HeaderName; 8] = [
+/// The fields that Serin may have to remove, those that concern only one connection first, then
+/// what else is said of the client or of what it asked, and what we have nothing to say of.
+static REMOVABLE: [HeaderName; 14] = [
     CONNECTION,
     KEEP_ALIVE,
     PROXY_CONNECTION,
@@ -44,48 +30,67 @@ static HOP_BY_HOP: [HeaderName; 8] = [
     UPGRADE,
     PROXY_AUTHENTICATE,
     HTTP2_SETTINGS,
+    FORWARDED,
+    HeaderName::from_static("x-real-ip"),
+    CLIENT_CERT,
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-forwarded-server"),
 ];
-/// The lengths of those names, a bit each.
-const LENGTHS_HOP_BY_HOP: u64 = lengths(&["connection", "keep-alive", "proxy-connection", "te"])
-    | lengths(&["transfer-encoding", "upgrade", "proxy-authenticate", "http2-settings"]);
 
-/// The lengths of some names, a bit each.
-const fn lengths(names: &[&str]) -> u64 {
-    match names {
-        [] => 0,
-        [first, rest @ ..] => 1 << first.len() | lengths(rest),
+/// Those of [`REMOVABLE`] that a head has, a bit each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Found(u16);
+
+impl Found {
+    const CONNECTION: Self = Self(1);
+    const TE: Self = Self(1 << 3);
+    const HOP_BY_HOP: Self = Self(0xff);
+    const SAID_BY_OTHERS: Self = Self(0x3f00);
+
+    /// Looks through the head once, which costs less than asking for each.
+    fn of(headers: &HeaderMap) -> Self {
+        let bits = headers.keys().map(|name| Self::bit(name.as_str()));
+        Self(bits.fold(0, |found, bit| found | bit))
     }
-}
 
-/// Which of the known names a head has. Looking through the head once, and comparing those names
-/// alone that are as long as one of them, costs less than asking for each.
-fn present<const N: usize>(
-    headers: &HeaderMap,
-    known: &[HeaderName; N],
-    lengths: u64,
-) -> [bool; N] {
-    let mut present = [false; N];
-    for name in headers.keys() {
-        let length = name.as_str().len();
-        if length < 64
-            && lengths & 1 << length != 0
-            && let Some(place) = known.iter().position(|known| known == name)
-            && let Some(present) = present.get_mut(place)
-        {
-            *present = true;
+    /// The bit of a name, if it is one of them.
+    fn bit(name: &str) -> u16 {
+        // In text, because comparing lengths first settles nearly all.
+        let place = match name {
+            "connection" => 0,
+            "keep-alive" => 1,
+            "proxy-connection" => 2,
+            "te" => 3,
+            "transfer-encoding" => 4,
+            "upgrade" => 5,
+            "proxy-authenticate" => 6,
+            "http2-settings" => 7,
+            "forwarded" => 8,
+            "x-real-ip" => 9,
+            "x-forwarded-client-cert" => 10,
+            "x-forwarded-port" => 11,
+            "x-forwarded-prefix" => 12,
+            "x-forwarded-server" => 13,
+            _ => return 0,
+        };
+        1 << place
+    }
+
+    fn has(self, others: Self) -> bool {
+        self.0 & others.0 != 0
+    }
+
+    /// Removes those that are there and among `others`.
+    fn remove(self, others: Self, headers: &mut HeaderMap) {
+        if !self.has(others) {
+            return;
         }
-    }
-    present
-}
-
-/// Removes those of the known names that are there.
-fn remove_present<const N: usize>(
-    headers: &mut HeaderMap,
-    known: &[HeaderName; N],
-    present: [bool; N],
-) {
-    for (name, _) in known.iter().zip(present).filter(|(_, present)| *present) {
-        headers.remove(name);
+        for (place, name) in REMOVABLE.iter().enumerate() {
+            if self.0 & others.0 & 1 << place != 0 {
+                headers.remove(name);
+            }
+        }
     }
 }
 
@@ -113,8 +118,9 @@ pub fn prepare_request(
         join_cookies(&mut parts.headers);
     }
     parts.version = Version::HTTP_11;
-    let trailers = parts.headers.contains_key(TE) && wants_trailers(&parts.headers);
-    remove_hop_by_hop(&mut parts.headers);
+    let found = Found::of(&parts.headers);
+    let trailers = found.has(Found::TE) && wants_trailers(&parts.headers);
+    remove_hop_by_hop(&mut parts.headers, found);
     if trailers {
         parts.headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -124,7 +130,7 @@ pub fn prepare_request(
     if let Some(name) = refused_override {
         parts.headers.remove(name);
     }
-    forward(&mut parts.headers, downstream);
+    forward(&mut parts.headers, downstream, found);
     if let Some(via) = &downstream.forwarding.via {
         parts.headers.append(VIA, via.clone());
     }
@@ -137,7 +143,8 @@ pub fn prepare_response(
     upgrade: Option<&Upgrade>,
 ) {
     parts.version = Version::HTTP_11;
-    remove_hop_by_hop(&mut parts.headers);
+    let found = Found::of(&parts.headers);
+    remove_hop_by_hop(&mut parts.headers, found);
     if parts.status == StatusCode::NO_CONTENT {
         // RFC 9110 section 8.6 forbids it, and clients of HTTP/2 refuse it.
         parts.headers.remove(CONTENT_LENGTH);
@@ -166,11 +173,11 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// Says who the client is; what an untrusted peer says of that is replaced.
-fn forward(headers: &mut HeaderMap, downstream: &Downstream) {
+fn forward(headers: &mut HeaderMap, downstream: &Downstream, found: Found) {
     let host = headers.get(HOST).cloned();
     let proto = HeaderValue::from_static(if downstream.secure { "https" } else { "http" });
     if downstream.trusted {
-        if let Some(certificate) = &downstream.certificate {
+        if let Some(certificate) = downstream.certificate_field() {
             headers.insert(CLIENT_CERT, certificate.clone());
         }
         let chain = chain(headers, downstream);
@@ -183,11 +190,10 @@ fn forward(headers: &mut HeaderMap, downstream: &Downstream) {
         }
         return;
     }
-    let said = present(headers, &SAID_BY_OTHERS, LENGTHS_SAID_BY_OTHERS);
-    remove_present(headers, &SAID_BY_OTHERS, said);
+    found.remove(Found::SAID_BY_OTHERS, headers);
     headers.insert(FORWARDED_FOR, downstream.peer_text.clone());
     headers.insert(FORWARDED_PROTO, proto);
-    if let Some(certificate) = &downstream.certificate {
+    if let Some(certificate) = downstream.certificate_field() {
         headers.insert(CLIENT_CERT, certificate.clone());
     }
     match host {
@@ -209,15 +215,13 @@ fn chain(headers: &HeaderMap, downstream: &Downstream) -> HeaderValue {
 
 /// Removes what concerns only the connection it came on, and what `Connection` names
 /// (RFC 9110 section 7.6.1).
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let found = present(headers, &HOP_BY_HOP, LENGTHS_HOP_BY_HOP);
-    let [connection, ..] = found;
-    if connection {
+fn remove_hop_by_hop(headers: &mut HeaderMap, found: Found) {
+    if found.has(Found::CONNECTION) {
         for name in named_by_connection(headers) {
             headers.remove(name);
         }
     }
-    remove_present(headers, &HOP_BY_HOP, found);
+    found.remove(Found::HOP_BY_HOP, headers);
 }
 
 /// The fields that `Connection` names, other than the usual options, which name none.
@@ -246,8 +250,7 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{HOP_BY_HOP, LENGTHS_HOP_BY_HOP, LENGTHS_SAID_BY_OTHERS, SAID_BY_OTHERS};
-    use super::{prepare_request, remove_hop_by_hop};
+    use super::{Found, REMOVABLE, prepare_request, remove_hop_by_hop};
     use crate::proxy::downstream::{Downstream, Forwarding};
     use http::{HeaderMap, HeaderName, HeaderValue, Request};
     use std::sync::Arc;
@@ -280,12 +283,16 @@ mod tests {
     }
 
     #[test]
-    fn the_lengths_are_those_of_the_names() {
-        let lengths = |names: &[HeaderName]| {
-            names.iter().fold(0_u64, |lengths, name| lengths | 1 << name.as_str().len())
-        };
-        assert_eq!(lengths(&HOP_BY_HOP), LENGTHS_HOP_BY_HOP);
-        assert_eq!(lengths(&SAID_BY_OTHERS), LENGTHS_SAID_BY_OTHERS);
+    fn each_removable_name_has_the_bit_of_its_place() {
+        for (place, name) in REMOVABLE.iter().enumerate() {
+            assert_eq!(Found::bit(name.as_str()), 1 << place, "{name}");
+        }
+        let te = REMOVABLE.iter().position(|name| name == http::header::TE).unwrap();
+        assert_eq!(Found::TE, Found(1 << te));
+        assert_eq!(REMOVABLE[0], http::header::CONNECTION);
+        assert_eq!(Found::HOP_BY_HOP.0 | Found::SAID_BY_OTHERS.0, (1 << REMOVABLE.len()) - 1);
+        let forwarded = REMOVABLE.iter().position(|name| name == "forwarded").unwrap();
+        assert_eq!(Found::SAID_BY_OTHERS.0.trailing_zeros() as usize, forwarded);
     }
 
     #[test]
@@ -301,7 +308,8 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("x-kept", "1"),
         ]);
-        remove_hop_by_hop(&mut fields);
+        let found = Found::of(&fields);
+        remove_hop_by_hop(&mut fields, found);
         let mut left: Vec<_> = fields.keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
         assert_eq!(left, ["host", "x-kept"]);
@@ -311,7 +319,8 @@ mod tests {
     fn what_is_no_name_does_not_hide_those_that_connection_names() {
         let mut fields = headers(&[("x-secret", "1")]);
         fields.append("connection", HeaderValue::from_bytes(b"\xe4, x-secret").unwrap());
-        remove_hop_by_hop(&mut fields);
+        let found = Found::of(&fields);
+        remove_hop_by_hop(&mut fields, found);
         assert!(fields.is_empty(), "{fields:?}");
     }
 
