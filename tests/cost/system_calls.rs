@@ -137,5 +137,10 @@ fn streams_share_the_system_calls_towards_their_client() {
         return;
     };
     let requests = CLIENTS * ROUNDS * Http2Client::STREAMS;
-    assert_eq!((requests, 0), (0, 0), "{calls:?}");
+    let others = calls.iter().filter(|(name, _)| name.as_str() != "epoll_wait");
+    let others: usize = others.map(|(_, calls)| calls).sum();
+    // Two towards the endpoint, and one for every second request at worst towards the client; it is
+    // one for seven if endpoints answer as fast as they do here.
+    assert!(others >= 2 * requests, "{calls:?}");
+    assert!(others <= 2 * requests + requests / 2, "{calls:?}");
 }

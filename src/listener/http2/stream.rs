@@ -16,15 +16,15 @@ use std::error::Error;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tower::Service;
 
 /// How long the client of a tunnel may take nothing of what there is for it.
 const STUCK_TIMEOUT: Duration = Duration::from_mins(5);
 
 thread_local! {
-    /// The date of this second.
-    static WRITTEN: RefCell<Option<(u64, HeaderValue)>> = const { RefCell::new(None) };
+    /// The date of this second, and when that is over.
+    static WRITTEN: RefCell<Option<(Instant, HeaderValue)>> = const { RefCell::new(None) };
 }
 
 /// Why nothing more is sent on a stream.
@@ -115,13 +115,16 @@ fn complete(headers: &mut HeaderMap) {
 
 /// The `Date` of now (RFC 9110 section 6.6.1), written once a second.
 fn date() -> HeaderValue {
-    let now = clock::unix_whole_seconds();
+    let now = clock::recent();
     WRITTEN.with_borrow_mut(|written| match written {
-        Some((second, date)) if *second == now => date.clone(),
+        Some((end, date)) if now < *end => date.clone(),
         other => {
-            let date = HeaderValue::try_from(clock::http_date(now));
+            let second = clock::unix_whole_seconds();
+            let passed = Duration::from_secs_f64(clock::unix_seconds().fract());
+            let end = now + Duration::from_secs(1).saturating_sub(passed);
+            let date = HeaderValue::try_from(clock::http_date(second));
             let date = date.unwrap_or_else(|_| HeaderValue::from_static(""));
-            other.insert((now, date)).1.clone()
+            other.insert((end, date)).1.clone()
         }
     })
 }
