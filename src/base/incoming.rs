@@ -1,6 +1,7 @@
 //! The body of a client's request as it comes, whichever version of HTTP carries it.
 
 use super::http1::wire::{Informational, RawBytes, RequestBody};
+use super::http2::Received;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use std::fmt;
@@ -10,10 +11,10 @@ use std::task::{Context, Poll};
 /// What a client is sending.
 #[derive(Debug)]
 pub enum Incoming {
-    /// Read by hyper.
-    Hyper(hyper::body::Incoming),
-    /// Read by us.
+    /// By HTTP/1.1.
     Http1(RequestBody),
+    /// By HTTP/2.
+    Http2(Received),
     /// The client's side of a tunnel, where it stands for a request's body.
     Tunnel(Tunnel),
 }
@@ -63,7 +64,7 @@ impl Incoming {
     pub fn offers_tunnel(&self) -> bool {
         match self {
             Self::Http1(body) => body.offers_raw_bytes(),
-            Self::Hyper(_) => false,
+            Self::Http2(_) => false,
             Self::Tunnel(_) => true,
         }
     }
@@ -84,7 +85,7 @@ impl Incoming {
     pub fn informational(&self) -> Option<Informational> {
         match self {
             Self::Http1(body) => body.informational(),
-            Self::Hyper(_) | Self::Tunnel(_) => None,
+            Self::Http2(_) | Self::Tunnel(_) => None,
         }
     }
 }
@@ -98,30 +99,26 @@ impl Body for Incoming {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         match self.get_mut() {
-            Self::Hyper(body) => match Pin::new(&mut *body).poll_frame(cx) {
-                // A stream that is reset with NO_ERROR ends like one that is complete.
-                Poll::Ready(None) if !body.is_end_stream() => {
-                    Poll::Ready(Some(Err("the stream was reset".into())))
-                }
-                polled => polled.map(|frame| frame.map(|frame| Ok(frame?))),
-            },
             Self::Http1(body) => Pin::new(body).poll_frame(cx),
+            Self::Http2(body) => {
+                Pin::new(body).poll_frame(cx).map(|frame| frame.map(|frame| Ok(frame?)))
+            }
             Self::Tunnel(tunnel) => Pin::new(tunnel).poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Hyper(body) => body.is_end_stream(),
             Self::Http1(body) => body.is_end_stream(),
+            Self::Http2(body) => body.is_end_stream(),
             Self::Tunnel(tunnel) => tunnel.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Hyper(body) => body.size_hint(),
             Self::Http1(body) => body.size_hint(),
+            Self::Http2(body) => body.size_hint(),
             Self::Tunnel(tunnel) => tunnel.size_hint(),
         }
     }

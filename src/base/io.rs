@@ -1,29 +1,20 @@
-//! A client's socket, as we and hyper see it: small writes go out in one piece, large ones without
-//! a copy.
+//! A client's socket, as we and h2 see it: small writes go out in one piece, large ones without a
+//! copy.
 
 use bytes::{Bytes, BytesMut};
-use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
-use hyper_util::rt::TokioIo;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::io::poll_read_buf;
 
 /// Up to this many bytes, copying parts together costs less than the kernel's work for a vector.
 const FLATTEN_BYTES_MAX: usize = 1024;
-/// How much is read at once of a connection that is watched.
-const WATCHED_READ_BYTES: usize = 16 * 1024;
-
-thread_local! {
-    /// Where what is watched is read to; no connection keeps anything here.
-    static WATCHED: RefCell<Box<[u8]>> = RefCell::new(vec![0; WATCHED_READ_BYTES].into());
-}
 
 /// A client's connection of which the beginning may have been read already.
 #[derive(Debug)]
@@ -50,9 +41,9 @@ pub struct Farewell(pub Vec<u8>);
 /// What carries the bytes.
 #[derive(Debug)]
 enum Stream {
-    Plain(TokioIo<TcpStream>),
+    Plain(TcpStream),
     /// In a box, so that plain connections do not pay for its size.
-    Secure(Box<TokioIo<TlsStream<TcpStream>>>),
+    Secure(Box<TlsStream<TcpStream>>),
 }
 
 /// How writing to a connection goes, seen by who looks after it.
@@ -65,13 +56,12 @@ pub struct Flow {
 impl Io {
     /// Wraps a connected socket from which `read` was read.
     pub fn new(stream: TcpStream, read: Bytes, flow: Rc<Flow>) -> Self {
-        Self { stream: Stream::Plain(TokioIo::new(stream)), read, flow, watch: None }
+        Self { stream: Stream::Plain(stream), read, flow, watch: None }
     }
 
     /// Wraps a connection whose TLS handshake is done.
     pub fn secure(stream: TlsStream<TcpStream>, flow: Rc<Flow>) -> Self {
-        let stream = Stream::Secure(Box::new(TokioIo::new(stream)));
-        Self { stream, read: Bytes::new(), flow, watch: None }
+        Self { stream: Stream::Secure(Box::new(stream)), read: Bytes::new(), flow, watch: None }
     }
 
     /// Lets somebody see all that passes from now on.
@@ -81,32 +71,33 @@ impl Io {
         self
     }
 
-    /// Reads what is there into a buffer of the thread's, for others to look at.
+    /// Reads what is there, and shows it to who watches before anybody else sees it.
     fn poll_read_watched(
         &mut self,
         cx: &mut Context<'_>,
-        buffer: &mut ReadBufCursor<'_>,
+        to: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let length = buffer.remaining().min(WATCHED_READ_BYTES);
-        WATCHED.with_borrow_mut(|space| {
-            let mut read = ReadBuf::new(space.get_mut(..length).unwrap_or_default());
-            if self.read.is_empty() {
-                ready!(self.stream.poll_read(cx, read.unfilled()))?;
-            } else {
-                let length = self.read.len().min(length);
-                read.unfilled().put_slice(&self.read.split_to(length));
-            }
-            let seen = self.watch.as_mut().map_or(Ok(()), |watch| watch.received(read.filled()));
-            if let Err(Farewell(bytes)) = seen {
-                if !self.flow.is_blocked() && !bytes.is_empty() {
-                    let _ = self.stream.poll_write(cx, &bytes);
-                    let _ = self.stream.poll_flush(cx);
-                }
-                return Poll::Ready(Err(io::Error::other("the peer sends what nobody needs")));
-            }
-            buffer.put_slice(read.filled());
-            Poll::Ready(Ok(()))
-        })
+        let before = to.filled().len();
+        ready!(self.poll_read_on(cx, to))?;
+        let new = to.filled().get(before..).unwrap_or_default();
+        let seen = self.watch.as_mut().map_or(Ok(()), |watch| watch.received(new));
+        let Err(Farewell(bytes)) = seen else { return Poll::Ready(Ok(())) };
+        to.set_filled(before);
+        if !self.flow.is_blocked() && !bytes.is_empty() {
+            let _ = self.stream.poll_write(cx, &bytes);
+            let _ = self.stream.poll_flush(cx);
+        }
+        Poll::Ready(Err(io::Error::other("the peer sends what nobody needs")))
+    }
+
+    /// Reads what was read before, or else what comes.
+    fn poll_read_on(&mut self, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.read.is_empty() {
+            return self.stream.poll_read(cx, to);
+        }
+        let length = self.read.len().min(to.remaining());
+        to.put_slice(&self.read.split_to(length));
+        Poll::Ready(Ok(()))
     }
 
     /// Tells of what was written of the parts.
@@ -130,12 +121,9 @@ impl Io {
     pub fn poll_receive(
         &mut self,
         cx: &mut Context<'_>,
-        to: &mut tokio::io::ReadBuf<'_>,
+        to: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Plain(stream) => Pin::new(stream.inner_mut()).poll_read(cx, to),
-            Stream::Secure(stream) => Pin::new(stream.inner_mut()).poll_read(cx, to),
-        }
+        self.stream.poll_read(cx, to)
     }
 
     /// Reads into what room there is; says how much.
@@ -145,8 +133,8 @@ impl Io {
         to: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
         match &mut self.stream {
-            Stream::Plain(stream) => poll_read_buf(Pin::new(stream.inner_mut()), cx, to),
-            Stream::Secure(stream) => poll_read_buf(Pin::new(stream.inner_mut()), cx, to),
+            Stream::Plain(stream) => poll_read_buf(Pin::new(stream), cx, to),
+            Stream::Secure(stream) => poll_read_buf(Pin::new(stream), cx, to),
         }
     }
 
@@ -168,8 +156,8 @@ impl Io {
     /// end.
     pub fn reset(&self) -> io::Result<()> {
         match &self.stream {
-            Stream::Plain(stream) => stream.inner().set_zero_linger(),
-            Stream::Secure(stream) => stream.inner().get_ref().0.set_zero_linger(),
+            Stream::Plain(stream) => stream.set_zero_linger(),
+            Stream::Secure(stream) => stream.get_ref().0.set_zero_linger(),
         }
     }
 
@@ -187,14 +175,10 @@ impl Stream {
         }
     }
 
-    fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Self::Secure(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, to),
+            Self::Secure(stream) => Pin::new(stream).poll_read(cx, to),
         }
     }
 
@@ -253,25 +237,21 @@ fn flatten<'a>(parts: &[IoSlice<'_>], space: &'a mut [u8; FLATTEN_BYTES_MAX]) ->
     Some(flat)
 }
 
-impl Read for Io {
+impl AsyncRead for Io {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-        mut buffer: ReadBufCursor<'_>,
+        to: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.watch.is_some() {
-            return self.poll_read_watched(cx, &mut buffer);
+            self.poll_read_watched(cx, to)
+        } else {
+            self.poll_read_on(cx, to)
         }
-        if !self.read.is_empty() {
-            let length = self.read.len().min(buffer.remaining());
-            buffer.put_slice(&self.read.split_to(length));
-            return Poll::Ready(Ok(()));
-        }
-        self.stream.poll_read(cx, buffer)
     }
 }
 
-impl Write for Io {
+impl AsyncWrite for Io {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod deadline;
 pub mod drain;
 pub mod http1;
+pub mod http2;
 pub mod incoming;
 pub mod io;
 pub mod problem;

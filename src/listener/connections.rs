@@ -8,8 +8,7 @@ use crate::base::io::Flow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::task::Waker;
-use tokio::task::AbortHandle;
+use std::task::{Context, Poll, Waker};
 
 /// The open connections. A timer and a drain signal for each would be paid on every request.
 #[derive(Debug, Default)]
@@ -38,15 +37,11 @@ pub(super) struct Connection {
     /// Why it ends before its client wants it to.
     refused: Cell<Option<Refusal>>,
     waker: RefCell<Option<Waker>>,
-    /// The streams that are being answered; never more than the client may open. In a box, because
-    /// most connections speak HTTP/1.1 and have none.
-    streams: RefCell<Option<Box<Streams>>>,
-    /// The one whose task is about to be started.
-    opening: RefCell<Option<Rc<Stream>>>,
+    /// Whether anything came from an HTTP/2 client since this was last asked.
+    heard: Cell<bool>,
+    /// The streams that their client holds back; never more than it may open.
+    held: RefCell<Vec<Rc<Wait>>>,
 }
-
-/// Streams by their numbers.
-type Streams = HashMap<u32, Rc<Stream>>;
 
 /// What a connection is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,19 +66,24 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) struct Busy {
     connection: Rc<Connection>,
-    stream: Option<Rc<Stream>>,
 }
 
-/// How the response of an HTTP/2 stream goes: its client may hold it back, although it takes what
-/// others have for it (RFC 9113 section 5.2).
+/// An HTTP/2 stream on which there is something that the client does not let us send, although it
+/// takes what others have for it (RFC 9113 section 5.2); until it is dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    connection: Rc<Connection>,
+    wait: Rc<Wait>,
+}
+
+/// How long a stream was held.
 #[derive(Debug, Default)]
-pub(super) struct Stream {
-    number: u32,
-    /// Whether there is something that the client does not let us send.
-    held: Cell<bool>,
-    /// Whether that was found before, and nothing has moved since.
+struct Wait {
+    /// Whether it was found held before.
     looked: Cell<bool>,
-    task: RefCell<Option<AbortHandle>>,
+    /// Whether that was twice.
+    given_up: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
 }
 
 impl Connections {
@@ -140,26 +140,7 @@ impl Connection {
     pub(super) fn begin(self: &Rc<Self>) -> Busy {
         self.busy.set(self.busy.get() + 1);
         self.requests.set(self.requests.get().saturating_add(1));
-        Busy { connection: Rc::clone(self), stream: None }
-    }
-
-    /// A request begins on a stream of its own, which has a task of its own.
-    pub(super) fn begin_stream(self: &Rc<Self>) -> Busy {
-        let mut busy = self.begin();
-        let stream = Rc::new(Stream { number: self.requests.get(), ..Stream::default() });
-        let mut streams = self.streams.borrow_mut();
-        streams.get_or_insert_default().insert(stream.number, Rc::clone(&stream));
-        drop(streams);
-        *self.opening.borrow_mut() = Some(Rc::clone(&stream));
-        busy.stream = Some(stream);
-        busy
-    }
-
-    /// A task was started: that of the stream that has just begun, if one has.
-    pub(super) fn started(&self, task: AbortHandle) {
-        if let Some(stream) = self.opening.borrow_mut().take() {
-            *stream.task.borrow_mut() = Some(task);
-        }
+        Busy { connection: Rc::clone(self) }
     }
 
     /// Whether a request is being served, or its response not written to its end yet.
@@ -167,11 +148,21 @@ impl Connection {
         self.busy.get() > 0 || self.flow.is_blocked()
     }
 
-    /// Looks whether the client takes what there is to write: resets the streams of which it has
-    /// taken nothing since the last look, and says whether it has taken nothing at all.
+    /// Looks whether the client takes what there is to write: gives up the streams that were held
+    /// at the last look, too, and says whether it has taken nothing at all.
     pub(super) fn look(&self) -> bool {
-        self.streams.borrow().iter().flat_map(|streams| streams.values()).for_each(|s| s.look());
+        self.held.borrow().iter().for_each(|wait| wait.look());
         self.flow.is_blocked() && !self.flow.take_moved()
+    }
+
+    /// Something came from the client.
+    pub(super) fn hear(&self) {
+        self.heard.set(true);
+    }
+
+    /// Whether anything came from the client since this was last asked.
+    pub(super) fn take_heard(&self) -> bool {
+        self.heard.take()
     }
 
     /// Whether a request was served since this was last asked.
@@ -241,34 +232,46 @@ impl Drop for Busy {
     fn drop(&mut self) {
         self.connection.busy.set(self.connection.busy.get() - 1);
         self.connection.moved.set(true);
-        if let Some(stream) = &self.stream
-            && let Some(streams) = &mut *self.connection.streams.borrow_mut()
-        {
-            streams.remove(&stream.number);
-        }
     }
 }
 
 impl Busy {
-    /// Whether there is now something to send, which waits for the client.
-    pub(super) fn holds(&self, held: bool) {
-        if let Some(stream) = &self.stream {
-            stream.held.set(held);
-            stream.looked.set(false);
-        }
+    /// There is something to send, which waits for the client.
+    pub(super) fn hold(&self) -> Held {
+        let wait = Rc::new(Wait::default());
+        self.connection.held.borrow_mut().push(Rc::clone(&wait));
+        Held { connection: Rc::clone(&self.connection), wait }
     }
 }
 
-impl Stream {
-    /// Looks whether the client has let anything pass since the last look; resets the stream if it
-    /// has not.
+impl Held {
+    /// Ready when it was held for too long.
+    pub(super) fn poll_given_up(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.wait.given_up.get() {
+            return Poll::Ready(());
+        }
+        let mut known = self.wait.waker.borrow_mut();
+        match &mut *known {
+            Some(known) => known.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.connection.held.borrow_mut().retain(|wait| !Rc::ptr_eq(wait, &self.wait));
+    }
+}
+
+impl Wait {
     fn look(&self) {
-        let looked = self.looked.replace(self.held.get());
-        if looked
-            && self.held.get()
-            && let Some(task) = self.task.borrow_mut().take()
-        {
-            task.abort();
+        if self.looked.replace(true) {
+            self.given_up.set(true);
+            if let Some(waker) = &*self.waker.borrow() {
+                waker.wake_by_ref();
+            }
         }
     }
 }

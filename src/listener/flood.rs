@@ -1,9 +1,9 @@
 //! What an HTTP/2 client may send beside its requests: frames that ask for nothing cost a budget,
 //! which grows with the time and with frames that are of use.
 //!
-//! hyper and h2 bound what CONTINUATION, empty and tiny DATA frames, header blocks and streams that
+//! h2 bounds what CONTINUATION, empty and tiny DATA frames, header blocks and streams that
 //! were not accepted yet can do; PING, SETTINGS, PRIORITY, `WINDOW_UPDATE`, frames of unknown types
-//! and streams that are begun and reset at once they answer as long as they come.
+//! and streams that are begun and reset at once it answers as long as they come.
 
 use super::connections::Connection;
 use super::frames::{Frame, Walker};
@@ -130,6 +130,7 @@ impl Flood {
 
 impl Watch for Flood {
     fn received(&mut self, bytes: &[u8]) -> Result<(), Farewell> {
+        self.connection.hear();
         let mut walker = std::mem::take(&mut self.received);
         let mut counted = Ok(());
         walker.walk(bytes, |frame| {

@@ -1,31 +1,20 @@
-//! Serving HTTP on one accepted connection: what both versions have in common, and the driving of
-//! HTTP/2.
+//! Serving HTTP on one accepted connection: what both versions have in common.
 
 use super::ListenerShard;
-use super::connections::{Busy, Connection, Entry, Order};
+use super::connections::Entry;
 use super::detect::Protocol;
-use super::flood::Flood;
 use super::handshake::{Secure, open};
 use super::http1;
 use super::http2::{self, Panics};
 use super::limits::Limits;
 use super::timers::Timers;
-use super::tunnel;
-use crate::base::body::{Reply, Source};
-use crate::base::clock;
+use crate::base::body::Reply;
 use crate::base::incoming::Incoming;
-use crate::base::io::Io;
 use crate::tls::Covered;
 use crate::tls::identity::Identity;
 use ::http::{Request, Response};
-use http_body::{Body, Frame, SizeHint};
-use hyper::server::conn::http2::Connection as Http2Connection;
-use hyper::service::service_fn;
 use std::convert::Infallible;
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
-use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::pin::Pin;
 use tokio::net::TcpStream;
 use tower::Service;
 
@@ -78,128 +67,8 @@ where
     let service = make(session);
     Some(match protocol {
         Protocol::Http1 => Box::pin(http1::serve(start, service, known, terms)),
-        Protocol::Http2 => Box::pin(serve_http2(start.io, service, known, terms)),
+        Protocol::Http2 => Box::pin(http2::serve(start.io, service, known, terms)),
     })
-}
-
-/// Serves HTTP/2.
-async fn serve_http2<S, B>(io: Io, service: S, known: &Rc<Connection>, terms: Terms<'_>)
-where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + 'static,
-    S::Future: 'static,
-    B: Source + 'static,
-{
-    let (connection, panics) = (Rc::clone(known), terms.panics.clone());
-    let requests_max = terms.limits.requests_per_connection;
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let busy = connection.begin_stream();
-        if requests_max.is_some_and(|most| connection.requests() >= most.get()) {
-            connection.tell(Order::Finish);
-        }
-        let (request, switch) = tunnel::open(request, &panics);
-        // The service is a function, which is always ready.
-        let response = service.clone().call(request);
-        async move {
-            let response = response.await?;
-            if let Some(switch) = switch.filter(|_| response.status().is_success()) {
-                let response = switch.follow(response, busy);
-                return Ok(response.map(|()| Counted { body: None, busy: None }));
-            }
-            busy.holds(true);
-            Ok::<_, Infallible>(response.map(|body| Counted { body: Some(body), busy: Some(busy) }))
-        }
-    });
-    let flood = Flood::new(terms.limits.stream_resets, Rc::clone(known));
-    let io = io.watched(Box::new(flood));
-    let builder = http2::builder(terms.limits, terms.panics, known);
-    let connection = builder.serve_connection(io, service);
-    let finish = Http2Connection::graceful_shutdown;
-    if let Err(error) = drive(pin!(connection), known, terms.timers, finish).await {
-        if let Some(refusal) = http2::refusal(&error) {
-            known.refuse(refusal);
-        }
-        tracing::debug!(%error, "client connection");
-    }
-}
-
-/// Runs a connection to its end, passing on what it is told. It is closed when it was idle, or when
-/// the client has taken nothing, for one to two times the limit; a stream of which it has taken
-/// nothing is reset after the same time.
-async fn drive<C>(
-    mut connection: Pin<&mut C>,
-    known: &Connection,
-    timers: &Timers,
-    finish: fn(Pin<&mut C>),
-) -> hyper::Result<()>
-where
-    C: Future<Output = hyper::Result<()>>,
-{
-    let mut idle = timers.keep_alive.begin(clock::now());
-    let mut stuck = timers.write.begin(clock::now());
-    poll_fn(|cx| {
-        known.wake(cx.waker());
-        let order = known.order();
-        if order == Some(Order::Close) {
-            return Poll::Ready(Ok(()));
-        }
-        // A request that has come already is begun before it is asked whether there is one.
-        let polled = connection.as_mut().poll(cx);
-        if polled.is_ready() {
-            return polled;
-        }
-        if order == Some(Order::Finish) {
-            finish(connection.as_mut());
-            let polled = connection.as_mut().poll(cx);
-            if polled.is_ready() {
-                return polled;
-            }
-        }
-        while Pin::new(&mut idle).poll(cx).is_ready() {
-            if !known.take_moved() && !known.is_busy() {
-                return Poll::Ready(Ok(()));
-            }
-            idle = timers.keep_alive.begin(clock::now());
-        }
-        while Pin::new(&mut stuck).poll(cx).is_ready() {
-            if known.look() {
-                return Poll::Ready(Ok(()));
-            }
-            stuck = timers.write.begin(clock::now());
-        }
-        Poll::Pending
-    })
-    .await
-}
-
-/// A response's body if it has one, during which its connection is busy.
-struct Counted<B> {
-    body: Option<B>,
-    busy: Option<Busy>,
-}
-
-impl<B: Body + Unpin> Body for Counted<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let frame = Pin::new(body).poll_frame(cx);
-        if let Some(busy) = &self.busy {
-            busy.holds(frame.is_ready());
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint)
-    }
 }
 
 #[cfg(test)]

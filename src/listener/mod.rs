@@ -16,7 +16,6 @@ pub mod refusal;
 pub mod set;
 pub mod socket;
 mod timers;
-mod tunnel;
 pub mod worker;
 
 use crate::base::problem::Spanned;

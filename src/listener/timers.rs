@@ -8,6 +8,10 @@ use std::time::Duration;
 /// How long we read on from a client that we have told that its connection closes, so that it can
 /// read why.
 const LINGER: Duration = Duration::from_secs(2);
+/// After what silence an HTTP/2 client is asked whether it is there, and how long it may take to
+/// answer.
+const SILENCE: Duration = Duration::from_secs(30);
+const ANSWER: Duration = Duration::from_secs(20);
 
 /// The lists of deadlines, one for each length.
 #[derive(Debug, Clone)]
@@ -20,6 +24,10 @@ pub(super) struct Timers {
     pub(super) write: Rc<Deadlines>,
     /// Until a connection that is closed is let go of.
     pub(super) linger: Rc<Deadlines>,
+    /// Until an HTTP/2 client that sends nothing is asked whether it is there.
+    pub(super) silence: Rc<Deadlines>,
+    /// Until it has to have answered.
+    pub(super) answer: Rc<Deadlines>,
     lengths: [Duration; 3],
 }
 
@@ -32,6 +40,8 @@ impl Timers {
             keep_alive: list(limits.keep_alive),
             write: list(limits.write),
             linger: list(LINGER),
+            silence: list(SILENCE),
+            answer: list(ANSWER),
             lengths: lengths(limits),
         }
     }

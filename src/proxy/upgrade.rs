@@ -3,11 +3,11 @@
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64ct::{Base64, Encoding};
+use h2::ext::Protocol;
 use http::header::{CONNECTION, CONTENT_LENGTH, UPGRADE};
 use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
 use http::{request, response};
-use hyper::ext::Protocol;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 use std::borrow::Cow;
@@ -224,8 +224,8 @@ fn is_never(protocol: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{ProtocolName, Upgrade, accept};
+    use h2::ext::Protocol;
     use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Version, request, response};
-    use hyper::ext::Protocol;
     use proptest::prelude::*;
 
     fn parts(method: Method, fields: &[(&'static str, &str)]) -> request::Parts {

@@ -136,6 +136,12 @@ impl<S: Source> Kept<S> {
         Poll::Ready(frame)
     }
 
+    /// Whether it is known that no more of it comes.
+    pub fn is_end_stream(&self) -> bool {
+        let passed = self.beginning.as_ref().is_none_or(|kept| kept.passed == kept.parts.len());
+        passed && (self.ended || self.body.is_end_stream())
+    }
+
     fn keep(&mut self, frame: &Frame<Bytes>) {
         if self.state == State::Gone || frame.data_ref().is_some_and(Bytes::is_empty) {
             return;
@@ -243,6 +249,18 @@ mod tests {
             kept.rewind();
             assert!(kept.is_whole() && !kept.is_untouched());
             assert_eq!(read(&mut kept), (vec![7], true));
+        }
+    }
+
+    #[test]
+    fn the_end_is_known_with_the_last_part_each_time() {
+        let mut kept = Kept::<Frames>::new(Body::Own(Bytes::from_static(b"abc")));
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..3 {
+            assert!(!kept.is_end_stream());
+            assert!(kept.poll_frame(&mut cx).is_ready());
+            assert!(kept.is_end_stream());
+            kept.rewind();
         }
     }
 

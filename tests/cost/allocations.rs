@@ -2,6 +2,7 @@
 
 use crate::ALLOCATOR;
 use crate::exchange::{Client, origin, yaml};
+use crate::http2::Http2Client;
 use http::{HeaderMap, HeaderValue, Method};
 use parking_lot::Mutex;
 use serin::app::{Bound, Options, Stop, bind};
@@ -19,6 +20,11 @@ use tokio::runtime::{Builder, Runtime};
 /// What a forwarded request may allocate: its future, the buffers of two heads, and the maps of
 /// their fields with room for ours.
 const REQUEST_MAX: usize = 9;
+
+/// The same over HTTP/2: beside that, what h2 needs for a head and a stream.
+const STREAM_MAX: usize = 14;
+/// All of that together: a task for each stream, or a new place for its state, is thousands more.
+const STREAM_BYTES_MAX: usize = 3_000;
 
 /// What a connection without a request may keep; its clients' part included, which is little.
 const CONNECTION_BYTES_MAX: usize = 2_048;
@@ -104,6 +110,28 @@ fn a_forwarded_request_allocates_little_and_grows_nothing() {
     let (allocations, reallocations) = (each(change.allocations), each(change.reallocations));
     assert!(allocations <= REQUEST_MAX, "{change:?}");
     assert_eq!(reallocations, 0, "something grows with each request: {change:?}");
+    drop(client);
+    proxy.stop();
+}
+
+#[test]
+fn a_forwarded_request_of_http_2_allocates_little() {
+    const ROUNDS: usize = 200;
+    const REQUESTS: usize = ROUNDS * Http2Client::STREAMS;
+    let _counting = COUNTING.lock();
+    let mut proxy = Proxy::start();
+    let mut client = Http2Client::connect(proxy.address);
+    // Connections, buffers and tables are there afterwards.
+    client.ask(50);
+    let region = Region::new(ALLOCATOR);
+    client.ask(ROUNDS);
+    let change = region.change();
+    // What the control plane does once a second is not the request's.
+    let each = |count: usize| (count.saturating_sub(200)) / REQUESTS;
+    assert!(each(change.allocations) <= STREAM_MAX, "{change:?}");
+    // The maps of fields grow once each when ours are added.
+    assert!(each(change.reallocations) <= 2, "{change:?}");
+    assert!(each(change.bytes_allocated) <= STREAM_BYTES_MAX, "{change:?}");
     drop(client);
     proxy.stop();
 }

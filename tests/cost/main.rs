@@ -8,6 +8,7 @@
 
 mod allocations;
 mod exchange;
+mod http2;
 mod system_calls;
 
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};

@@ -1,7 +1,9 @@
-//! System calls of a request that is forwarded: two to receive, two to send.
+//! System calls of a request that is forwarded: two to receive, two to send; over HTTP/2, where
+//! streams share those towards the client, fewer.
 
 use crate::allocations::COUNTING;
 use crate::exchange::{Client, origin, yaml};
+use crate::http2::Http2Client;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -114,4 +116,31 @@ fn a_forwarded_request_makes_four_system_calls() {
     // Clients and endpoints answer one by one at worst: never more than a wait for each message.
     let waits: usize = waits.values().copied().sum();
     assert!(waits <= 2 * requests + requests / 100 + 20, "{calls:?}");
+}
+
+#[test]
+fn streams_share_the_system_calls_towards_their_client() {
+    const CLIENTS: usize = 4;
+    const ROUNDS: usize = 50;
+    let _counting = COUNTING.lock();
+    let proxy = Proxy::start();
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| Http2Client::connect(proxy.web)).collect();
+    let mut round = |rounds: usize| {
+        for _ in 0..rounds {
+            clients.iter_mut().for_each(Http2Client::send);
+            clients.iter_mut().for_each(Http2Client::receive);
+        }
+    };
+    round(20);
+    let Some(calls) = traced(&proxy.worker(), || round(ROUNDS)) else {
+        eprintln!("\nSKIPPED: system calls were not counted, because strace can not be run\n");
+        return;
+    };
+    let requests = CLIENTS * ROUNDS * Http2Client::STREAMS;
+    let others = calls.iter().filter(|(name, _)| name.as_str() != "epoll_wait");
+    let others: usize = others.map(|(_, calls)| calls).sum();
+    // Two towards the endpoint, and one for every second request at worst towards the client; it is
+    // one for seven if endpoints answer as fast as they do here.
+    assert!(others >= 2 * requests, "{calls:?}");
+    assert!(others <= 2 * requests + requests / 2, "{calls:?}");
 }

@@ -14,6 +14,8 @@ pub struct Upload {
     stream: SendStream<Bytes>,
     /// What came from the client and was not taken by the endpoint yet.
     data: Bytes,
+    /// Whether nothing comes after it.
+    last: bool,
 }
 
 /// Why a body was not sent to its end.
@@ -28,7 +30,7 @@ pub enum UploadError {
 impl Upload {
     /// Sends a body over a stream whose request was sent.
     pub fn new(stream: SendStream<Bytes>) -> Self {
-        Self { stream, data: Bytes::new() }
+        Self { stream, data: Bytes::new(), last: false }
     }
 
     /// Sends what there is, until all is sent. The body is asked for more only when the endpoint
@@ -52,12 +54,18 @@ impl Upload {
                     UploadError::Body(error)
                 })?;
                 match frame.into_data() {
-                    Ok(data) => self.data = data,
+                    Ok(data) => {
+                        self.data = data;
+                        self.last = body.is_end_stream();
+                    }
                     Err(frame) => return Poll::Ready(self.finish(frame.into_trailers().ok())),
                 }
                 continue;
             }
             ready!(self.poll_send(cx)).map_err(|_| UploadError::Stream)?;
+            if self.last && self.data.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
         }
     }
 
@@ -72,7 +80,8 @@ impl Upload {
             };
         }
         let part = self.data.split_to(room.min(self.data.len()));
-        Poll::Ready(self.stream.send_data(part, false))
+        // The end is told with the last part, not by a frame of its own.
+        Poll::Ready(self.stream.send_data(part, self.last && self.data.is_empty()))
     }
 
     fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), UploadError> {
