@@ -15,8 +15,8 @@ use hyper::ext::ReasonPhrase;
 pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 /// The most header fields of a response.
 pub const HEADERS_MAX: usize = 128;
-/// For how many fields there is room at first.
-const FIELDS_USUAL: usize = 12;
+/// Fields that are added on the way, for which there had better be room: `Date`.
+const ADDED: usize = 1;
 
 /// A response's head and what it says of the rest.
 #[derive(Debug)]
@@ -95,7 +95,10 @@ fn parse(bytes: &Bytes, method: &Method, form: Form) -> Result<Head, Invalid> {
         let (mut meaning, mut headers) = (Meaning::default(), HeaderMap::new());
         let mut lines = Lines::default();
         match form {
-            Form::Map => headers.reserve(FIELDS_USUAL),
+            Form::Map => {
+                headers
+                    .reserve(memchr::memchr_iter(b'\n', fields).count().min(HEADERS_MAX) + ADDED);
+            }
             Form::Lines => lines.bytes.reserve_exact(fields.len()),
         }
         each_field(fields, |name, value| {
