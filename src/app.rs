@@ -5,6 +5,7 @@ use crate::admin::listener::AdminListener;
 use crate::base::body::Reply;
 use crate::base::incoming::Incoming;
 use crate::cluster::Cluster;
+use crate::config::background::Background;
 use crate::config::certificates::Certificates;
 use crate::config::reload::{
     AdminAddress, AdminSocket, Faults, Reloader, Status, StatusCell, empty_cell,
@@ -176,6 +177,7 @@ pub async fn bind(options: Options) -> Result<Bound, StartError> {
         status,
         listeners: ListenerSet::new(senders, metrics),
         admin,
+        background: Background::start()?,
         admin_address,
         certificates: Certificates::default(),
         seen: None,

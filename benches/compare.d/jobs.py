@@ -174,11 +174,12 @@ class Reload(Routes):
     @contextlib.contextmanager
     def around(self, proxy, contestant, row):
         if contestant.name in (BESIDE, RELOADING_BESIDE):
-            proxy.apart(("control", "notify"))
+            proxy.apart(("config", "control", "notify"))
         if contestant.name in (STILL, BESIDE):
             yield
             return
         over = threading.Event()
+        proxy.prepare_changes()
         before = proxy.reloads()
         thread = threading.Thread(target=self.rewrite, args=(proxy, over, row))
         thread.start()
@@ -190,7 +191,6 @@ class Reload(Routes):
         row.notes["reloads taken in"] += proxy.reloads() - before
 
     def rewrite(self, proxy, over, row):
-        proxy.prepare_changes()
         number = 0
         while not over.wait(1):
             number += 1

@@ -1,5 +1,6 @@
 """Serin, with all that it does by default."""
 
+import os
 import signal
 import urllib.request
 
@@ -63,11 +64,19 @@ routes:{text}
 """
 
     def rewrite(self, number):
-        """Moves the weights of all routes a little, by a new file."""
-        self.put("serin.yaml", (self.changed if number % 2 else self.first).read_text())
+        """Moves the weights of all routes a little, by a new file, of which nothing is written.
+
+        Whoever calls this shares a core with the clients and the endpoints.
+        """
+        new = self.folder / ".new"
+        new.unlink(missing_ok=True)
+        os.link(self.changed if number % 2 else self.first, new)
+        new.rename(self.folder / "serin.yaml")
 
     def prepare_changes(self):
-        """Writes down beforehand what `rewrite` puts in place."""
+        """Writes down beforehand, and once, what `rewrite` puts in place."""
         self.first, self.changed = self.folder / "first", self.folder / "changed"
+        if self.first.exists():
+            return
         self.first.write_text(self.config(self.canary))
         self.changed.write_text(self.config(self.canary + 1))

@@ -29,6 +29,8 @@ pub struct Compiled {
     pub config: Config,
     /// What requests will read.
     pub snapshot: Snapshot,
+    /// What it asks of each arm, for `serin_split_weight`.
+    pub weights: Vec<SplitWeight>,
     /// What is strange, but no reason to refuse it.
     pub warnings: Vec<Diagnostic>,
 }
@@ -50,7 +52,8 @@ pub fn compile(
     if failed {
         return Err(diagnostics);
     }
-    Ok(Compiled { document, config, snapshot, warnings: diagnostics })
+    let weights = split_weights(&snapshot);
+    Ok(Compiled { document, config, snapshot, weights, warnings: diagnostics })
 }
 
 fn snapshot(
@@ -143,7 +146,7 @@ fn route(
 }
 
 /// What the configuration asks of each arm, for `serin_split_weight`.
-pub fn split_weights(snapshot: &Snapshot) -> Vec<SplitWeight> {
+fn split_weights(snapshot: &Snapshot) -> Vec<SplitWeight> {
     let mut weights = Vec::new();
     for route in &snapshot.routes {
         for arm in route.split.arms() {

@@ -1,5 +1,6 @@
 //! The configuration: where it comes from, how it is read, and what is said about its mistakes.
 
+pub mod background;
 pub mod certificates;
 pub mod check;
 pub mod compile;

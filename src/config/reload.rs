@@ -1,9 +1,10 @@
 //! The only writer of the snapshot in use: reads each change and takes it in, or says why not.
 
+use super::background::Background;
 use super::certificates::{self, Certificates};
-use super::compile::{Compiled, compile, split_weights};
+use super::compile::{Compiled, compile};
 use super::diagnostic::{Diagnostic, render_text};
-use super::source::{Outcome, RawFile, Reading, Source, fingerprint};
+use super::source::{Outcome, PATIENCE, RawFile, Reading, Source, fingerprint};
 use crate::base::clock;
 use crate::base::problem::{Location, Problems};
 use crate::listener::ListenerConfig;
@@ -95,6 +96,8 @@ pub struct Reloader<A> {
     pub(crate) status: StatusCell,
     pub(crate) listeners: ListenerSet<Forwarding>,
     pub(crate) admin: A,
+    /// Where configurations are read, compiled and dropped.
+    pub(crate) background: Background,
     /// Where it listens when the document does not say.
     pub(crate) admin_address: AdminAddress,
     /// What tells of certificate files that may have changed.
@@ -120,7 +123,7 @@ impl<A: AdminSocket> Reloader<A> {
 
     /// Reads the source and takes it into use if it is new and right; the diagnostics say why not.
     pub async fn reload(&mut self) -> Result<Reload, Vec<Diagnostic>> {
-        let Reading { files, trouble } = self.source.read().await;
+        let Reading { files, trouble } = self.source.read(&self.background).await;
         self.note_trouble(trouble);
         let files = match files {
             Some(Ok(files)) => files,
@@ -159,17 +162,18 @@ impl<A: AdminSocket> Reloader<A> {
     ) -> Result<(Compiled, Plan<Forwarding>, Vec<Arc<Transport>>), Vec<Diagnostic>> {
         let generation = self.cell.load().generation + 1;
         let (registry, metrics) = (Arc::clone(&self.registry), Arc::clone(&self.metrics));
-        // Thousands of routes take a while; the admin API is answered meanwhile.
+        let patience = patience(&files);
+        // Thousands of routes take a while; requests and the admin API are answered meanwhile.
         let compiling = move || {
             let compiled = compile(&files, generation, &registry, &metrics)?;
             let mut problems = Problems::default();
             let loaded = certificates::load(&compiled.document, &compiled.config, &mut problems);
             Ok::<_, Vec<Diagnostic>>((compiled, loaded, problems))
         };
-        let compiled = tokio::task::spawn_blocking(compiling).await;
+        let compiled = self.background.run(patience, compiling).await;
         let (compiled, loaded, mut problems) = match compiled {
             Ok(compiled) => compiled?,
-            Err(error) => return Err(vec![self.failed(&error.to_string())]),
+            Err(error) => return Err(vec![self.failed(&error)]),
         };
         self.listeners.closed().await;
         let listeners = &compiled.config.listeners;
@@ -185,18 +189,19 @@ impl<A: AdminSocket> Reloader<A> {
             self.admin.abandon();
             // The document is right, and what was in the way may go away.
             self.seen = None;
-            return Err(compiled.document.diagnose(problems));
+            let diagnostics = compiled.document.diagnose(problems);
+            self.background.dispose(compiled);
+            return Err(diagnostics);
         }
         Ok((compiled, plan, loaded.transports))
     }
 
     /// Takes a prepared change into use; nothing here can fail.
     fn swap(&mut self, compiled: Compiled, plan: Plan<Forwarding>, transports: &[Arc<Transport>]) {
-        let Compiled { config, snapshot, warnings, .. } = compiled;
+        let Compiled { document, config, snapshot, weights, warnings } = compiled;
         let generation = snapshot.generation;
         let pools = snapshot.pools.iter().zip(&config.pools).zip(transports);
         self.control.apply(pools.map(|((pool, config), transport)| (pool, config, transport)));
-        let weights = split_weights(&snapshot);
         self.retired.push(self.cell.swap(Arc::new(snapshot)));
         // Pools that are gone have connections to close.
         self.registry.changes().announce();
@@ -204,8 +209,8 @@ impl<A: AdminSocket> Reloader<A> {
         let removed = self.listeners.commit(plan, timeout);
         self.watch_certificates();
         self.admin.commit();
-        self.drain = config.drain;
-        self.metrics.in_use(generation, weights);
+        self.drain = config.drain.clone();
+        let weights = self.metrics.in_use(generation, weights);
         self.metrics.reloaded(Reload::Accepted);
         for warning in &warnings {
             tracing::warn!("{warning}");
@@ -227,6 +232,8 @@ impl<A: AdminSocket> Reloader<A> {
                 tracing::info!(?listeners, all, "listeners drained");
             });
         }
+        self.background.give_way();
+        self.background.dispose((document, config, weights));
         self.forget();
     }
 
@@ -253,7 +260,7 @@ impl<A: AdminSocket> Reloader<A> {
         self.retired = held;
         let free: Vec<_> = free;
         if !free.is_empty() {
-            tokio::task::spawn_blocking(move || drop(free));
+            self.background.dispose(free);
         }
     }
 
@@ -341,6 +348,15 @@ impl Faults {
         let diagnostics: Vec<_> = self.trouble.iter().chain(refused).cloned().collect();
         (!diagnostics.is_empty()).then(|| LastError { time: self.time.clone(), diagnostics })
     }
+}
+
+/// How long the thread in the background is waited for: several times as long as it takes if it is
+/// not disturbed.
+fn patience(files: &[RawFile]) -> Duration {
+    /// So many bytes take less than half a second.
+    const BYTES_PER_SECOND: usize = 4 << 20;
+    let bytes: usize = files.iter().map(|file| file.bytes.len()).sum();
+    PATIENCE + Duration::from_secs((bytes / BYTES_PER_SECOND) as u64)
 }
 
 /// What a listener's connections need to know of its settings.

@@ -232,11 +232,11 @@ impl Metrics {
         }
     }
 
-    /// Notes the configuration that is in use now.
-    pub fn in_use(&self, generation: u64, weights: Vec<SplitWeight>) {
+    /// Notes the configuration that is in use now; returns the weights of the one before.
+    pub fn in_use(&self, generation: u64, weights: Vec<SplitWeight>) -> Vec<SplitWeight> {
         self.generation.store(i64::try_from(generation).unwrap_or(i64::MAX), Relaxed);
-        *self.split_weights.lock() = weights;
         *self.last_success.lock() = crate::base::clock::unix_seconds();
+        std::mem::replace(&mut self.split_weights.lock(), weights)
     }
 
     /// Counts a connection that a panic ended.

@@ -107,7 +107,43 @@ struct Open {
 
 enum Parts {
     Sequence(Vec<Location>),
-    Mapping { entries: Vec<(Location, Location)>, keys: HashMap<Box<str>, Location> },
+    Mapping { entries: Vec<(Location, Location)>, keys: Keys },
+}
+
+/// The keys of a mapping that is not yet closed, for finding one that is given twice.
+#[derive(Default)]
+struct Keys {
+    /// All of them, once there are more than are looked through one by one.
+    known: HashMap<Box<str>, Location>,
+}
+
+impl Keys {
+    /// Most mappings have fewer.
+    const LOOKED_THROUGH_MAX: usize = 16;
+
+    /// The key among the entries that says the same as this one, which is an entry from now on if
+    /// there is none.
+    fn first(
+        &mut self,
+        document: &Document,
+        entries: &[(Location, Location)],
+        key: Location,
+    ) -> Option<Location> {
+        let text = document.text(key);
+        if entries.len() < Self::LOOKED_THROUGH_MAX {
+            return entries.iter().map(|(key, _)| *key).find(|known| document.text(*known) == text);
+        }
+        if self.known.is_empty() {
+            self.known.extend(entries.iter().map(|(key, _)| (document.text(*key).into(), *key)));
+        }
+        match self.known.entry(text.into()) {
+            hash_map::Entry::Vacant(vacant) => {
+                vacant.insert(key);
+                None
+            }
+            hash_map::Entry::Occupied(first) => Some(*first.get()),
+        }
+    }
 }
 
 /// Turns the events of one file into nodes.
@@ -124,6 +160,9 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(document: &'a mut Document, problems: &'a mut Problems, text: &'a str) -> Self {
+        /// Of a dense document; where there are more, moving them once is little.
+        const BYTES_PER_NODE: usize = 6;
+        document.nodes.reserve(text.len() / BYTES_PER_NODE);
         let file = u32::try_from(document.files.len().saturating_sub(1)).unwrap_or(u32::MAX);
         Self {
             document,
@@ -179,7 +218,7 @@ impl<'a> Builder<'a> {
                 self.start(anchor, tag.as_deref(), &span, Parts::Sequence(Vec::new()))?;
             }
             Event::MappingStart(_, anchor, tag) => {
-                let parts = Parts::Mapping { entries: Vec::new(), keys: HashMap::new() };
+                let parts = Parts::Mapping { entries: Vec::new(), keys: Keys::default() };
                 self.start(anchor, tag.as_deref(), span, parts)?;
             }
             Event::SequenceEnd | Event::MappingEnd => self.end(span)?,
@@ -292,13 +331,10 @@ impl<'a> Builder<'a> {
             }
             (Parts::Mapping { entries, keys }, Some(key)) => {
                 self.beside(at, key);
-                match keys.entry(self.document.text(key).into()) {
-                    hash_map::Entry::Vacant(vacant) => {
-                        vacant.insert(key);
-                        entries.push((key, at));
-                    }
-                    hash_map::Entry::Occupied(first) => {
-                        let message = self.document.twice(*first.get(), key);
+                match keys.first(self.document, entries, key) {
+                    None => entries.push((key, at)),
+                    Some(first) => {
+                        let message = self.document.twice(first, key);
                         self.document.adopt(key, open.node, Step::Key(key));
                         self.report(key, message);
                     }
