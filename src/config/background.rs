@@ -45,13 +45,18 @@ impl Background {
 
     /// Does something that may be done twice, and waits for it; the error is a panic's message.
     /// After so much patience with a thread that gives way it is begun anew elsewhere, and whatever
-    /// is ready first counts. To be called inside a tokio runtime.
+    /// is ready first counts; without any it is not left to that thread. To be called inside a tokio
+    /// runtime.
     pub async fn run<T: Send + 'static>(
         &self,
         patience: Duration,
         work: impl Fn() -> T + Send + Sync + 'static,
     ) -> Result<T, String> {
         let work = Arc::new(work);
+        if self.gives_way && patience.is_zero() {
+            let done = spawn_blocking(move || caught(&*work)).await;
+            return done.unwrap_or_else(|error| Err(error.to_string()));
+        }
         let (answer, mut answered) = oneshot::channel();
         let there = Arc::clone(&work);
         let job = Box::new(move || {

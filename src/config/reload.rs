@@ -4,7 +4,7 @@ use super::background::Background;
 use super::certificates::{self, Certificates};
 use super::compile::{Compiled, compile};
 use super::diagnostic::{Diagnostic, render_text};
-use super::source::{Outcome, PATIENCE, RawFile, Reading, Source, fingerprint};
+use super::source::{Outcome, RawFile, Reading, Source, fingerprint};
 use crate::base::clock;
 use crate::base::problem::{Location, Problems};
 use crate::listener::ListenerConfig;
@@ -123,7 +123,7 @@ impl<A: AdminSocket> Reloader<A> {
 
     /// Reads the source and takes it into use if it is new and right; the diagnostics say why not.
     pub async fn reload(&mut self) -> Result<Reload, Vec<Diagnostic>> {
-        let Reading { files, trouble } = self.source.read(&self.background).await;
+        let Reading { files, trouble } = self.source.read().await;
         self.note_trouble(trouble);
         let files = match files {
             Some(Ok(files)) => files,
@@ -351,12 +351,19 @@ impl Faults {
 }
 
 /// How long the thread in the background is waited for: several times as long as it takes if it is
-/// not disturbed.
+/// left alone. What is small is not left to it, since it holds nobody up, and a change of the
+/// weights in the middle of an incident must not wait for a processor.
 fn patience(files: &[RawFile]) -> Duration {
-    /// So many bytes take less than half a second.
-    const BYTES_PER_SECOND: usize = 4 << 20;
+    /// Takes less than a time slice: some 7 ms.
+    const SMALL_BYTES: usize = 64 * 1024;
+    const LEAST: Duration = Duration::from_millis(300);
+    const BYTES_PER_SECOND: u32 = 2 * 1024 * 1024;
     let bytes: usize = files.iter().map(|file| file.bytes.len()).sum();
-    PATIENCE + Duration::from_secs((bytes / BYTES_PER_SECOND) as u64)
+    if bytes <= SMALL_BYTES {
+        return Duration::ZERO;
+    }
+    let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+    LEAST + Duration::from_secs(1) * bytes / BYTES_PER_SECOND
 }
 
 /// What a listener's connections need to know of its settings.

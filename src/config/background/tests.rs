@@ -187,3 +187,12 @@ async fn work_is_done_soon_although_its_core_never_rests() {
     assert_eq!(done, Ok(()));
     assert!(elapsed < Duration::from_secs(20), "{elapsed:?}");
 }
+
+#[tokio::test]
+async fn what_can_not_wait_is_done_elsewhere_at_once() {
+    let mut background = Background::start().unwrap();
+    background.give_way();
+    let _free = occupy(&background);
+    let name = background.run(Duration::ZERO, || std::thread::current().name().map(str::to_owned));
+    assert_ne!(name.await.unwrap().as_deref(), Some("config"));
+}

@@ -10,7 +10,6 @@ mod watch;
 pub use file::FileSource;
 pub use place::Place;
 
-use super::background::Background;
 use super::diagnostic::Diagnostic;
 use crate::cluster::Cluster;
 #[cfg(feature = "kube")]
@@ -22,9 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use xxhash_rust::xxh3::Xxh3Default;
-
-/// How long the thread in the background is waited for that reads or compiles something small.
-pub(super) const PATIENCE: Duration = Duration::from_secs(1);
 
 /// One file as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,11 +117,11 @@ impl Source {
     }
 
     /// Reads the configuration as it is now.
-    pub async fn read(&mut self, background: &Background) -> Reading {
+    pub async fn read(&mut self) -> Reading {
         match self {
             Self::File(source) => {
                 let reading = Arc::clone(source);
-                let read = background.run(PATIENCE, move || reading.read()).await;
+                let read = tokio::task::spawn_blocking(move || reading.read()).await;
                 let files = read.unwrap_or_else(|error| {
                     let message = format!("reading it failed: {error}");
                     Err(vec![Diagnostic::error(self.shown(), message)])
