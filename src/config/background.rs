@@ -45,8 +45,8 @@ impl Background {
 
     /// Does something that may be done twice, and waits for it; the error is a panic's message.
     /// After so much patience with a thread that gives way it is begun anew elsewhere, and whatever
-    /// is ready first counts; without any it is not left to that thread. To be called inside a tokio
-    /// runtime.
+    /// is ready first counts; without any it is not left to that thread. To be called inside a
+    /// tokio runtime.
     pub async fn run<T: Send + 'static>(
         &self,
         patience: Duration,
