@@ -178,6 +178,7 @@ pub async fn bind(options: Options) -> Result<Bound, StartError> {
         listeners: ListenerSet::new(senders, metrics),
         admin,
         background: Background::start()?,
+        patience: Duration::ZERO,
         admin_address,
         certificates: Certificates::default(),
         seen: None,

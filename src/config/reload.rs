@@ -98,6 +98,8 @@ pub struct Reloader<A> {
     pub(crate) admin: A,
     /// Where configurations are read, compiled and dropped.
     pub(crate) background: Background,
+    /// How long that is waited for, by the size of what was read last.
+    pub(crate) patience: Duration,
     /// Where it listens when the document does not say.
     pub(crate) admin_address: AdminAddress,
     /// What tells of certificate files that may have changed.
@@ -123,7 +125,7 @@ impl<A: AdminSocket> Reloader<A> {
 
     /// Reads the source and takes it into use if it is new and right; the diagnostics say why not.
     pub async fn reload(&mut self) -> Result<Reload, Vec<Diagnostic>> {
-        let Reading { files, trouble } = self.source.read().await;
+        let Reading { files, trouble } = self.source.read(&self.background, self.patience).await;
         self.note_trouble(trouble);
         let files = match files {
             Some(Ok(files)) => files,
@@ -162,7 +164,7 @@ impl<A: AdminSocket> Reloader<A> {
     ) -> Result<(Compiled, Plan<Forwarding>, Vec<Arc<Transport>>), Vec<Diagnostic>> {
         let generation = self.cell.load().generation + 1;
         let (registry, metrics) = (Arc::clone(&self.registry), Arc::clone(&self.metrics));
-        let patience = patience(&files);
+        self.patience = patience(&files);
         // Thousands of routes take a while; requests and the admin API are answered meanwhile.
         let compiling = move || {
             let compiled = compile(&files, generation, &registry, &metrics)?;
@@ -170,7 +172,7 @@ impl<A: AdminSocket> Reloader<A> {
             let loaded = certificates::load(&compiled.document, &compiled.config, &mut problems);
             Ok::<_, Vec<Diagnostic>>((compiled, loaded, problems))
         };
-        let compiled = self.background.run(patience, compiling).await;
+        let compiled = self.background.run(self.patience, compiling).await;
         let (compiled, loaded, mut problems) = match compiled {
             Ok(compiled) => compiled?,
             Err(error) => return Err(vec![self.failed(&error)]),

@@ -10,6 +10,7 @@ mod watch;
 pub use file::FileSource;
 pub use place::Place;
 
+use super::background::Background;
 use super::diagnostic::Diagnostic;
 use crate::cluster::Cluster;
 #[cfg(feature = "kube")]
@@ -116,12 +117,12 @@ impl Source {
         }
     }
 
-    /// Reads the configuration as it is now.
-    pub async fn read(&mut self) -> Reading {
+    /// Reads the configuration as it is now, with so much patience for the background.
+    pub async fn read(&mut self, background: &Background, patience: Duration) -> Reading {
         match self {
             Self::File(source) => {
                 let reading = Arc::clone(source);
-                let read = tokio::task::spawn_blocking(move || reading.read()).await;
+                let read = background.run(patience, move || reading.read()).await;
                 let files = read.unwrap_or_else(|error| {
                     let message = format!("reading it failed: {error}");
                     Err(vec![Diagnostic::error(self.shown(), message)])
