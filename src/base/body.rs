@@ -59,7 +59,7 @@ where
 /// A response's body. It may bring fields of the head along, which nobody has taken apart.
 pub trait Reply: Source {
     /// Takes those fields: they are to be written with those of the head.
-    fn take_lines(&mut self) -> Option<Lines> {
+    fn take_lines(&mut self) -> Option<Box<Lines>> {
         None
     }
 }
@@ -297,7 +297,7 @@ impl<S: Source> http_body::Body for Body<S> {
 pub struct Owned<S, O> {
     body: Body<S>,
     owner: O,
-    lines: Option<Lines>,
+    lines: Option<Box<Lines>>,
 }
 
 fn trailers<E>(frame: Option<&Result<Frame<Bytes>, E>>) -> Option<&HeaderMap> {
@@ -330,14 +330,14 @@ impl<S: Source, O: Owner> Owned<S, O> {
 
     /// With fields of the head that were not taken apart.
     #[must_use]
-    pub fn with_lines(mut self, lines: Option<Lines>) -> Self {
+    pub fn with_lines(mut self, lines: Option<Box<Lines>>) -> Self {
         self.lines = lines;
         self
     }
 }
 
 impl<S: Source, O: Owner> Reply for Owned<S, O> {
-    fn take_lines(&mut self) -> Option<Lines> {
+    fn take_lines(&mut self) -> Option<Box<Lines>> {
         self.lines.take()
     }
 }

@@ -20,11 +20,6 @@ pub fn recent() -> Instant {
     LAST.get().unwrap_or_else(now)
 }
 
-/// The whole seconds since the Unix epoch.
-pub fn unix_whole_seconds() -> u64 {
-    since_epoch().as_secs()
-}
-
 /// The wall-clock time as HTTP writes dates (RFC 9110 section 5.6.7).
 pub fn http_date(unix_seconds: u64) -> String {
     let seconds = i64::try_from(unix_seconds).unwrap_or_default();
@@ -52,7 +47,8 @@ pub fn rfc3339(unix_seconds: f64) -> String {
     .to_string()
 }
 
-fn since_epoch() -> Duration {
+/// The wall-clock time since the Unix epoch; 0 before it.
+pub fn since_epoch() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 

@@ -3,6 +3,7 @@
 pub mod accept;
 pub mod admission;
 mod connections;
+mod date;
 mod detect;
 mod flood;
 mod frames;

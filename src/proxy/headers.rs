@@ -251,6 +251,7 @@ fn wants_trailers(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{Found, REMOVABLE, prepare_request, remove_hop_by_hop};
+    use crate::base::http1::lines::OF_CONNECTION;
     use crate::proxy::downstream::{Downstream, Forwarding};
     use http::{HeaderMap, HeaderName, HeaderValue, Request};
     use std::sync::Arc;
@@ -293,6 +294,16 @@ mod tests {
         assert_eq!(Found::HOP_BY_HOP.0 | Found::SAID_BY_OTHERS.0, (1 << REMOVABLE.len()) - 1);
         let forwarded = REMOVABLE.iter().position(|name| name == "forwarded").unwrap();
         assert_eq!(Found::SAID_BY_OTHERS.0.trailing_zeros() as usize, forwarded);
+    }
+
+    #[test]
+    fn lines_leave_out_the_same_fields() {
+        let framing: &[u8] = b"content-length";
+        let left_out = OF_CONNECTION.iter().filter(|name| **name != framing);
+        let found =
+            left_out.fold(0, |found, name| found | Found::bit(std::str::from_utf8(name).unwrap()));
+        assert_eq!(Found(found), Found::HOP_BY_HOP);
+        assert_eq!(OF_CONNECTION.len(), Found::HOP_BY_HOP.0.count_ones() as usize + 1);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub enum ReceiveError {
 
 impl Receiving {
     /// Takes the fields of the head, if they were not taken apart.
-    pub fn take_lines(&mut self) -> Option<Lines> {
+    pub fn take_lines(&mut self) -> Option<Box<Lines>> {
         match self {
             Self::Http1(body) => body.take_lines(),
             Self::Http2(_) => None,

@@ -4,7 +4,6 @@
 //! A connection is one task. While it waits for a request it holds nothing but its socket.
 
 mod connection;
-mod date;
 pub mod head;
 mod respond;
 

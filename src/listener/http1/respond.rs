@@ -1,7 +1,6 @@
 //! Responses on their way to a client: the head and what is there of the body in one write, then
 //! the rest as it comes and as fast as the client takes it.
 
-use super::date;
 use crate::base::body::Reply;
 use crate::base::clock;
 use crate::base::deadline::{Deadline, Deadlines};
@@ -9,6 +8,7 @@ use crate::base::http1::fields::{content_length, put_decimal, write_field, write
 use crate::base::http1::lines::Lines;
 use crate::base::http1::scratch;
 use crate::base::http1::wire::Wire;
+use crate::listener::date;
 use bytes::{Buf, Bytes};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, StatusCode, Version, response};
@@ -198,7 +198,7 @@ where
         let before = std::mem::take(&mut self.unsent);
         let begun = scratch::write(KEPT_BYTES_MAX, |memory| {
             memory.extend_from_slice(&before);
-            write_head(memory, parts, lines.as_ref(), framing, persistence);
+            write_head(memory, parts, lines.as_deref(), framing, persistence);
             self.gather(cx, memory);
             self.write_gathered(cx, memory)
         });

@@ -2,30 +2,24 @@
 
 use super::tunnel;
 use crate::base::body::Source;
-use crate::base::clock;
 use crate::base::incoming::Incoming;
 use crate::listener::connections::Busy;
+use crate::listener::date;
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE};
 use http::{HeaderMap, HeaderValue, Request, Response};
-use std::cell::RefCell;
 use std::convert::Infallible;
 use std::error::Error;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tower::Service;
 
 /// How long the client of a tunnel may take nothing of what there is for it.
 const STUCK_TIMEOUT: Duration = Duration::from_mins(5);
-
-thread_local! {
-    /// The date of this second, and when that is over.
-    static WRITTEN: RefCell<Option<(Instant, HeaderValue)>> = const { RefCell::new(None) };
-}
 
 /// Why nothing more is sent on a stream.
 #[derive(Debug)]
@@ -109,24 +103,8 @@ pub(super) async fn answer<S, B>(
 fn complete(headers: &mut HeaderMap) {
     headers.remove(CONNECTION);
     if !headers.contains_key(DATE) {
-        headers.insert(DATE, date());
+        headers.insert(DATE, date::value());
     }
-}
-
-/// The `Date` of now (RFC 9110 section 6.6.1), written once a second.
-fn date() -> HeaderValue {
-    let now = clock::recent();
-    WRITTEN.with_borrow_mut(|written| match written {
-        Some((end, date)) if now < *end => date.clone(),
-        other => {
-            let second = clock::unix_whole_seconds();
-            let passed = Duration::from_secs_f64(clock::unix_seconds().fract());
-            let end = now + Duration::from_secs(1).saturating_sub(passed);
-            let date = HeaderValue::try_from(clock::http_date(second));
-            let date = date.unwrap_or_else(|_| HeaderValue::from_static(""));
-            other.insert((end, date)).1.clone()
-        }
-    })
 }
 
 /// Sends a response's body; `tunnel` says whether it is one direction of a tunnel.

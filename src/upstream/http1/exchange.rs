@@ -60,7 +60,7 @@ pub struct Receiving {
     decoder: Decoder,
     keep_alive: bool,
     /// The fields of the head, if they were not taken apart.
-    lines: Option<Lines>,
+    lines: Option<Box<Lines>>,
     /// In place of all that: what the endpoint sends in the protocol that was switched to.
     switched: Option<Box<Switched>>,
 }
@@ -250,7 +250,7 @@ impl Receiving {
     }
 
     /// Takes the fields of the head, if they were not taken apart.
-    pub fn take_lines(&mut self) -> Option<Lines> {
+    pub fn take_lines(&mut self) -> Option<Box<Lines>> {
         self.lines.take()
     }
 

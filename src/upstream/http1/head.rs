@@ -23,8 +23,9 @@ const ADDED: usize = 1;
 pub struct Head {
     /// The response without its body; without its fields, too, if they are in `lines`.
     pub parts: response::Parts,
-    /// Its fields as they are passed on, if that is the form of all of them.
-    pub lines: Option<Lines>,
+    /// Its fields as they are passed on, if that is the form of all of them; in a box, because they
+    /// are moved often and looked at once.
+    pub lines: Option<Box<Lines>>,
     /// How its body is framed.
     pub decoder: Decoder,
     /// Whether the endpoint keeps the connection open afterwards.
@@ -36,7 +37,7 @@ pub struct Head {
 pub enum Form {
     /// In a map, to be looked at and changed.
     Map,
-    /// As lines, which cost a third, if nothing but the framing and the connection is to be looked
+    /// As lines, which cost less, if nothing but the framing and the connection is to be looked
     /// at: not for a response without content, nor with fields that `Connection` names.
     Lines,
 }
@@ -114,7 +115,7 @@ fn parse(bytes: &Bytes, method: &Method, form: Form) -> Result<Head, Invalid> {
         match form {
             Form::Map => break (meaning, headers, None),
             Form::Lines if meaning.connection.others => form = Form::Map,
-            Form::Lines => break (meaning, headers, Some(lines)),
+            Form::Lines => break (meaning, headers, Some(Box::new(lines))),
         }
     };
     let decoder = meaning.framing(version, bodiless)?;
