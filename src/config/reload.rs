@@ -353,10 +353,10 @@ impl Faults {
 }
 
 /// How long the thread in the background is waited for: several times as long as it takes if it is
-/// left alone. What is small is not left to it, since it holds nobody up, and a change of the
+/// left alone. What is small is not left to it: it holds nobody up for long, and a change of the
 /// weights in the middle of an incident must not wait for a processor.
 fn patience(files: &[RawFile]) -> Duration {
-    /// Takes less than a time slice: some 7 ms.
+    /// Takes some 5 ms, as 10,000 routes of 1.6 MB take 120.
     const SMALL_BYTES: usize = 64 * 1024;
     const LEAST: Duration = Duration::from_millis(300);
     const BYTES_PER_SECOND: u32 = 2 * 1024 * 1024;
