@@ -3,6 +3,7 @@
 pub mod body;
 pub mod bounds;
 pub mod clock;
+pub mod courtesy;
 pub mod deadline;
 pub mod drain;
 pub mod http1;

@@ -1,5 +1,6 @@
 //! A thread for the work that a new configuration makes, which gives way to those that serve.
 
+use crate::base::courtesy;
 use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -104,6 +105,7 @@ fn lower_priority() {
     use preempt_rt::sched::{Pid, Scheduler, SchedulerParams, set_scheduler};
     /// The least priority of the normal class: such a thread may finish its time slice first.
     const NICE_MAX: i32 = 19;
+    courtesy::begin();
     let only_when_idle = SchedulerParams { priority: 0 };
     let Err(idle) = set_scheduler(Pid::current_thread(), Scheduler::SCHED_IDLE, only_when_idle)
     else {

@@ -5,6 +5,7 @@ use super::diagnostic::Diagnostic;
 use super::root::{Config, RouteConfig};
 use super::source::RawFile;
 use super::tree::Document;
+use crate::base::courtesy;
 use crate::base::problem::Problems;
 use crate::predicate::{Condition, Match, PathRule, Segments};
 use crate::proxy::ambiguity::Ambiguity;
@@ -74,6 +75,7 @@ fn snapshot(
     let mut entries = Vec::with_capacity(config.routes.len());
     let mut routes = Vec::with_capacity(config.routes.len());
     for route in config.routes.iter().take(ROUTES_MAX) {
+        courtesy::give_way();
         entries.push(entry(route, &segments, problems));
         routes.push(self::route(route, &segments, &names, metrics, problems));
     }
@@ -149,6 +151,7 @@ fn route(
 fn split_weights(snapshot: &Snapshot) -> Vec<SplitWeight> {
     let mut weights = Vec::new();
     for route in &snapshot.routes {
+        courtesy::give_way();
         for arm in route.split.arms() {
             let name: Arc<str> = arm.name().into();
             for (pool, weight) in arm.pools() {

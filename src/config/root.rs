@@ -2,6 +2,7 @@
 
 use super::read::read;
 use super::tree::{Document, Shape};
+use crate::base::courtesy;
 use crate::base::problem::{Location, Problems, Spanned, nearest};
 use crate::base::units;
 use crate::listener::ListenerConfig;
@@ -207,6 +208,7 @@ fn list<T: DeserializeOwned>(
     };
     let mut list = Vec::with_capacity(items.len());
     for item in items {
+        courtesy::give_way();
         if let Some(item) = read::<T>(document, *item, problems) {
             left_out.any |= !item.complete;
             list.push(item.value);

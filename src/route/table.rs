@@ -3,6 +3,7 @@
 use super::hash::StringMap;
 use super::path::{PathIndex, Rule};
 use super::trie::Trie;
+use crate::base::courtesy;
 use crate::predicate::{Head, HostnamePattern, Match};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -64,6 +65,7 @@ impl Table {
         order.sort_by_cached_key(|(_, rule)| rule.rank());
         let mut table = Self::default();
         for (reach, rule) in order {
+            courtesy::give_way();
             table.add(&reach.hostnames, rule);
         }
         Self { routes, ..table }

@@ -4,6 +4,7 @@ mod pools;
 
 use super::root::Config;
 use super::tree::Document;
+use crate::base::courtesy;
 use crate::base::problem::{Location, Problems, Spanned};
 use crate::listener::ListenerConfig;
 use http::HeaderValue;
@@ -101,6 +102,7 @@ fn names<'a>(
     let mut names: Vec<_> = names.collect();
     names.sort_by_key(|name| name.at);
     for name in names {
+        courtesy::give_way();
         let text = name.value.as_str();
         if text.is_empty() {
             problems.error(name.at, format!("a {kind}'s name is not empty"));

@@ -4,6 +4,7 @@ use super::{
     ALIASES_MAX, DEPTH_MAX, DOCUMENT_BYTES_MAX, Document, FILES_MAX, File, Kind, NODES_MAX, Node,
     Step,
 };
+use crate::base::courtesy;
 use crate::base::problem::{Location, Problems};
 use crate::config::diagnostic::{Diagnostic, PROBLEMS_MAX};
 use crate::config::source::RawFile;
@@ -188,6 +189,7 @@ impl<'a> Builder<'a> {
                 _ => Fault::new(error.marker(), format!("this is not YAML: {}", error.info())),
             })?;
             self.event(event, &span)?;
+            courtesy::give_way();
         }
         let empty = || Fault { line: 1, column: 1, message: "the file is empty".to_owned() };
         let top = self.top.ok_or_else(empty)?;
