@@ -161,6 +161,11 @@ impl Io {
         }
     }
 
+    /// Whether nothing of our own stands between the bytes and the socket.
+    pub fn is_plain(&self) -> bool {
+        matches!(self.stream, Stream::Plain(_))
+    }
+
     /// Ends our sending side.
     pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(self).poll_shutdown(cx)

@@ -249,6 +249,12 @@ impl Wire {
         self.state.borrow_mut().io.poll_end(cx)
     }
 
+    /// Whether to drop this tells the client what [`Wire::poll_shutdown`] does, in a system call
+    /// less: TLS has an end of its own to write first (RFC 8446 section 6.1).
+    pub fn ends_when_dropped(self: &Rc<Self>) -> bool {
+        Rc::strong_count(self) == 1 && self.state.borrow().io.is_plain()
+    }
+
     /// Lets the connection end by a reset when it is dropped.
     pub fn reset(&self) {
         if let Err(error) = self.state.borrow().io.reset() {

@@ -103,6 +103,9 @@ pub(in crate::listener) async fn serve<S, B>(
             Next::End => break After::Close,
         }
     };
+    if after == After::Drop || (after == After::Close && wire.ends_when_dropped()) {
+        return;
+    }
     Box::pin(close(&wire, known, terms, after)).await;
 }
 
@@ -397,9 +400,6 @@ async fn refuse(wire: &Rc<Wire>, known: &Connection, terms: Terms<'_>, refusal: 
 /// Ends a connection. A client that may be sending still is read from for a while, since closing
 /// would reset its connection before it has read the response (RFC 9112 section 9.6).
 async fn close(wire: &Rc<Wire>, known: &Connection, terms: Terms<'_>, after: After) {
-    if after == After::Drop {
-        return;
-    }
     let mut deadline = terms.timers.linger.begin(clock::now());
     let mut shut = false;
     let mut read = 0;
