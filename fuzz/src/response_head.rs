@@ -45,8 +45,8 @@ fn compare(map: &Head, lines: &Head) {
         .map(|(name, value)| (name.as_str().as_bytes().to_vec(), value.as_bytes().to_vec()))
         .collect();
     let mut found = Vec::new();
-    each_field(&lines.bytes, |name, value| {
-        found.push((name.to_ascii_lowercase(), value.to_vec()));
+    each_field(&lines.bytes, |field| {
+        found.push((field.name.to_ascii_lowercase(), field.value.to_vec()));
         Ok(())
     })
     .expect("what is passed on is well-formed");

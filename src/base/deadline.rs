@@ -50,6 +50,11 @@ impl Deadlines {
         Self { length, entries: RefCell::default(), watched: Cell::new(false) }
     }
 
+    /// After how long they end.
+    pub fn length(&self) -> Duration {
+        self.length
+    }
+
     /// A deadline that began at `from`, which must not be before that of an earlier call by more
     /// than it matters: a deadline may end that much too late, never too early.
     pub fn begin(self: &Rc<Self>, from: Instant) -> Deadline {

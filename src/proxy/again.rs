@@ -31,17 +31,14 @@ pub(super) struct Way {
     pub hash: Option<u64>,
 }
 
-/// What all attempts of a request share.
-pub(super) struct Delivery<'a> {
-    pub(super) proxy: &'a Proxy,
-    pub(super) local: &'a LocalSnapshot,
-    pub(super) route: &'a Route,
+/// How a request is to be delivered, in whichever attempt.
+pub(super) struct Manner {
     /// Where it was decided to go.
     pub(super) way: Way,
     /// Where it would go without that pool, if a retry may leave it; in a box, because most
     /// requests need no room for this.
     pub(super) elsewhere: Option<Box<Way>>,
-    pub(super) method: &'a Method,
+    pub(super) method: Method,
     pub(super) call: bool,
     /// In which form the fields of the response are wanted.
     pub(super) form: Form,
@@ -51,9 +48,17 @@ pub(super) struct Delivery<'a> {
     pub(super) informational: Option<Informational>,
     pub(super) progress: Option<Rc<Progress>>,
     pub(super) deadlines: Rc<Deadlines>,
+}
+
+/// What all attempts of a request share.
+pub(super) struct Delivery<'a> {
+    pub(super) proxy: &'a Proxy,
+    pub(super) local: &'a LocalSnapshot,
+    pub(super) route: &'a Route,
+    pub(super) manner: &'a Manner,
+    pub(super) outgoing: &'a mut Outgoing<Incoming>,
+    pub(super) end: &'a mut Option<End>,
     pub(super) started: Instant,
-    pub(super) outgoing: Outgoing<Incoming>,
-    pub(super) end: Option<End>,
     /// Where it has to go first, if it decides about an endpoint's return.
     pub(super) trial: Option<Box<Place>>,
     /// The request's place in its pool.
@@ -98,9 +103,9 @@ impl<'a> Delivery<'a> {
     /// Attempts until there is a response to pass on, or no attempt left that may bring one.
     pub(super) async fn run(&mut self) -> Result<(Answer, Place), Error> {
         let local = self.local;
-        let (pool, balance) = local.pool(self.way.pool).ok_or(Error::NoEndpoint)?;
+        let (pool, balance) = local.pool(self.manner.way.pool).ok_or(Error::NoEndpoint)?;
         self.enter(pool).await?;
-        let (random, hash) = (self.proxy.random(), self.way.hash);
+        let (random, hash) = (self.proxy.random(), self.manner.way.hash);
         let ask = Ask { balance, random, hash, tried: &[] };
         let place = self.first(pool, &ask).ok_or(Error::NoEndpoint)?;
         let judge = self.judge(pool, 0);
@@ -127,7 +132,7 @@ impl<'a> Delivery<'a> {
         // Until then it keeps the place that it has: it may have to stay there.
         let turn = async { pool.admit_later().await.map_err(|_| Error::PoolOverloaded) };
         // In a box, because most requests need no room for this.
-        self.admitted = End::limit(&mut self.end, Box::pin(turn).as_mut()).await?;
+        self.admitted = End::limit(self.end, Box::pin(turn).as_mut()).await?;
         // What was waited for is no part of the time that endpoints have.
         self.started = clock::now();
         Ok(())
@@ -169,7 +174,13 @@ impl<'a> Delivery<'a> {
             if !left && (!unseen || !chosen.has_untried(&tried)) {
                 left = self.leave().await;
             }
-            let way = self.elsewhere.as_deref().copied().filter(|_| left).unwrap_or(self.way);
+            let way = self
+                .manner
+                .elsewhere
+                .as_deref()
+                .copied()
+                .filter(|_| left)
+                .unwrap_or(self.manner.way);
             let (pool, balance) = self.local.pool(way.pool).ok_or(Error::NoEndpoint)?;
             current = pool;
             if !unseen || !pool.has_untried(&tried) {
@@ -211,7 +222,8 @@ impl<'a> Delivery<'a> {
     ) -> Result<Option<Retrying>, Error> {
         let retry = &self.route.retry;
         let allowed = cause.may_succeed_elsewhere()
-            && (unseen || (self.upgrade.is_none() && retry.retries(cause, self.method)));
+            && (unseen
+                || (self.manner.upgrade.is_none() && retry.retries(cause, &self.manner.method)));
         if !allowed || !self.outgoing.rewind() {
             return Err(cause);
         }
@@ -220,15 +232,15 @@ impl<'a> Delivery<'a> {
             return Ok(None);
         }
         let granted = RefCell::default();
-        let (method, call) = (self.method, self.call);
-        let judge = Judge { retry, method, call, own: 0, pool, granted };
+        let Manner { method, call, .. } = self.manner;
+        let judge = Judge { retry, method, call: *call, own: 0, pool, granted };
         if judge.grant() { Ok(judge.granted.take()) } else { Err(cause) }
     }
 
     /// Enters the pool that a retry may leave for; says whether it did. Where there is none, or
     /// none that takes the request, it stays.
     async fn leave(&mut self) -> bool {
-        let elsewhere = self.elsewhere.as_ref().and_then(|way| self.local.pool(way.pool));
+        let elsewhere = self.manner.elsewhere.as_ref().and_then(|way| self.local.pool(way.pool));
         match elsewhere.filter(|(pool, _)| pool.has_untried(&[])) {
             Some((pool, _)) => self.enter(pool).await.is_ok(),
             None => false,
@@ -242,18 +254,19 @@ impl<'a> Delivery<'a> {
             tokio::time::sleep(pause).await;
             Ok::<_, Error>(())
         };
-        End::limit(&mut self.end, pin!(waiting)).await
+        End::limit(self.end, pin!(waiting)).await
     }
 
     /// Who judges the response to the attempt after so many retries; nobody if it is the last.
     fn judge(&self, pool: &'a Rc<LocalPool>, retries: u8) -> Option<Box<Judge<'a>>> {
         let retry: &'a Retry = &self.route.retry;
-        let more = retries < retry.attempts && retry.looks_at_responses && self.upgrade.is_none();
-        let (method, call) = (self.method, self.call);
+        let more =
+            retries < retry.attempts && retry.looks_at_responses && self.manner.upgrade.is_none();
+        let Manner { method, call, .. } = self.manner;
         let granted = RefCell::default();
         // In a box, because most routes need no room for this.
         let own = i64::from(retries > 0);
-        more.then(|| Box::new(Judge { retry, method, call, own, pool, granted }))
+        more.then(|| Box::new(Judge { retry, method, call: *call, own, pool, granted }))
     }
 
     async fn attempt(
@@ -262,25 +275,26 @@ impl<'a> Delivery<'a> {
         judge: Option<&Judge<'_>>,
         retry: bool,
     ) -> Result<Answer, Failure> {
+        let manner = self.manner;
         let means = Means {
-            method: self.method,
-            upgrade: self.upgrade.as_deref(),
-            progress: self.progress.as_deref(),
-            informational: self.informational.as_ref(),
+            method: &manner.method,
+            upgrade: manner.upgrade.as_deref(),
+            progress: manner.progress.as_deref(),
+            informational: manner.informational.as_ref(),
             connect: self.route.timeouts.connect,
-            response: &self.deadlines,
+            response: &manner.deadlines,
             retry,
-            repeat: match self.route.retry.may_repeat(self.method) {
+            repeat: match self.route.retry.may_repeat(&manner.method) {
                 false => Repeat::Never,
-                true if self.whole => Repeat::Always,
+                true if manner.whole => Repeat::Always,
                 true => Repeat::Early,
             },
-            call: self.call,
-            form: self.form,
+            call: manner.call,
+            form: manner.form,
             judge,
             started: self.started,
         };
-        attempt(place, &mut self.outgoing, &mut self.end, &means).await
+        attempt(place, self.outgoing, self.end, &means).await
     }
 }
 

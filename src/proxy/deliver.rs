@@ -1,6 +1,6 @@
 //! The delivery of one request, in one straight line: decide, attempt, answer.
 
-use super::again::{Delivery, Way};
+use super::again::{Delivery, Manner, Way};
 use super::attempt::Answer;
 use super::authority;
 use super::decide::{Decision, Usability, choose, decide};
@@ -31,41 +31,119 @@ use http::header::{ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER}
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body as _;
+use std::convert::Infallible;
 use std::rc::Rc;
+use std::time::Instant;
 
 /// After how many seconds a client may ask again for what nobody could take (RFC 9110 section
 /// 10.2.3): endpoints come back within seconds, and the others that wait will ask too.
 const SOON: HeaderValue = HeaderValue::from_static("1");
 
-/// Delivers a request and answers it, whatever happens.
-pub async fn deliver(
+/// A request that is decided about and ready to be sent.
+struct Ready {
+    local: Rc<LocalSnapshot>,
+    route: usize,
+    manner: Manner,
+    outgoing: Outgoing<Incoming>,
+    end: Option<End>,
+    started: Instant,
+    trial: Option<Box<Place>>,
+}
+
+/// Delivers a request and answers it, whatever happens. It is decided about at once; the future,
+/// which is moved and takes room for as long as the request does, has only what comes after that.
+pub fn deliver(
+    proxy: Rc<Proxy>,
+    downstream: Rc<Downstream>,
+    request: Request<Incoming>,
+) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
+    let (exchange, mut ready) = begin(&proxy, &downstream, request);
+    async move {
+        let Ready { local, route, manner, outgoing, end, started, trial } = match &mut ready {
+            Ok(ready) => ready,
+            Err(cause) => return Ok(answer(exchange, *cause)),
+        };
+        let (proxy, local, manner) = (&*proxy, &**local, &mut *manner);
+        let Some(route) = local.snapshot.routes.get(*route) else {
+            return Ok(answer(exchange, Error::NoRoute));
+        };
+        let mut delivery = Delivery {
+            proxy,
+            local,
+            route,
+            manner,
+            outgoing,
+            end,
+            started: *started,
+            trial: trial.take(),
+            admitted: Admitted::default(),
+        };
+        let delivered = delivery.run().await;
+        let admitted = delivery.admitted;
+        Ok(match delivered {
+            Ok((answer, mut place)) => {
+                place.admit(admitted);
+                let end = end.take();
+                let (progress, upgrade) = (manner.progress.take(), manner.upgrade.take());
+                let sent = Sent { place, end, progress, upgrade };
+                relay(exchange, &downstream, route, answer, sent)
+            }
+            Err(cause) => answer(exchange, cause),
+        })
+    }
+}
+
+/// Decides about a request and makes it ready; or says why it can not be sent.
+fn begin(
     proxy: &Rc<Proxy>,
     downstream: &Downstream,
     request: Request<Incoming>,
-) -> Response<ResponseBody> {
+) -> (Exchange, Result<Ready, Error>) {
     let started = clock::now();
     let local = proxy.snapshot();
     let (mut parts, incoming) = request.into_parts();
-    let snapshot = &*local.snapshot;
-
     let asked = asked(proxy, &mut parts, &incoming);
     let mut trial = None;
     let decided = check_and_decide(proxy, &local, downstream, &mut parts, &mut trial);
-    let Decided { decision, way, elsewhere } = decided.unwrap_or_default();
+    let decision = decided.unwrap_or_default().decision;
     let call = grpc::is_call(&parts.method, &parts.headers);
-    let mut exchange = Exchange::begin(proxy, &local, decision, started, call);
-    let route = decision.route.and_then(|route| snapshot.routes.get(route));
-    let route = decided.and_then(|_| route.ok_or(Error::NoRoute));
-    let chosen = route.and_then(|route| {
-        let (way, pool) =
-            way.and_then(|way| Some((way, local.pool(way.pool)?.0))).ok_or(Error::NoEndpoint)?;
-        route.limits.admit(&incoming)?;
-        Ok((route, way, pool, grant(asked, route)?))
+    let exchange = Exchange::begin(proxy, &local, decision, started, call);
+    let ready = decided.and_then(|decided| {
+        let message = Message { parts, incoming, asked, call, started, trial };
+        prepare(proxy, downstream, local, decided, message)
     });
-    let (route, way, pool, upgrade) = match chosen {
-        Ok(chosen) => chosen,
-        Err(cause) => return answer(exchange, cause),
-    };
+    (exchange, ready)
+}
+
+/// A request as it came.
+struct Message {
+    parts: Parts,
+    incoming: Incoming,
+    /// The protocol that the client would rather speak.
+    asked: Option<Box<Upgrade>>,
+    call: bool,
+    started: Instant,
+    trial: Option<Box<Place>>,
+}
+
+/// Makes a request that is decided about ready to be sent.
+fn prepare(
+    proxy: &Proxy,
+    downstream: &Downstream,
+    local: Rc<LocalSnapshot>,
+    decided: Decided,
+    message: Message,
+) -> Result<Ready, Error> {
+    let Decided { decision, way, elsewhere } = decided;
+    let Message { mut parts, incoming, asked, call, started, trial } = message;
+    let (number, route) = decision
+        .route
+        .and_then(|number| Some((number, local.snapshot.routes.get(number)?)))
+        .ok_or(Error::NoRoute)?;
+    let (way, pool) =
+        way.and_then(|way| Some((way, local.pool(way.pool)?.0))).ok_or(Error::NoEndpoint)?;
+    route.limits.admit(&incoming)?;
+    let upgrade = grant(asked, route)?;
 
     let end = End::of(&route.timeouts, call, &parts.headers);
     let refused = route.split.override_header().filter(|_| decision.choice.override_refused);
@@ -78,37 +156,20 @@ pub async fn deliver(
     // Nobody looks at the fields of a response that goes out as HTTP/1.1.
     let lines = incoming.is_http1() && !call && upgrade.is_none();
     let (body, progress) = body(incoming, route, upgrade.is_some());
-    let mut delivery = Delivery {
-        proxy,
-        local: &local,
-        route,
+    let outgoing = Outgoing::new(parts, body, protocol, upgrade.is_some(), keeps);
+    let manner = Manner {
         way,
         elsewhere: elsewhere.map(Box::new),
-        method: &method,
+        method,
         call,
         form: if lines { Form::Lines } else { Form::Map },
         whole: progress.is_none() || keeps,
         informational,
         deadlines: proxy.deadlines(route.timeouts.response),
-        started,
-        outgoing: Outgoing::new(parts, body, protocol, upgrade.is_some(), keeps),
         upgrade,
         progress,
-        end,
-        trial,
-        admitted: Admitted::default(),
     };
-    match delivery.run().await {
-        Ok((answer, mut place)) => {
-            let Delivery { end, progress, upgrade, admitted, .. } = delivery;
-            place.admit(admitted);
-            relay(exchange, downstream, route, answer, Sent { place, end, progress, upgrade })
-        }
-        Err(cause) => {
-            exchange.failed(cause);
-            answer(exchange, cause)
-        }
-    }
+    Ok(Ready { local, route: number, manner, outgoing, end, started, trial })
 }
 
 /// The protocol that the client would rather speak, if it can.

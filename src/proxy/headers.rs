@@ -102,18 +102,22 @@ pub fn prepare_request(
     refused_override: Option<&HeaderName>,
     upgrade: Option<&Upgrade>,
 ) {
+    let mut host = parts.headers.get(HOST).cloned();
     if let Some(authority) = parts.uri.authority() {
         // The target's authority wins, and the service gets the origin form (RFC 9112 3.2.2).
-        if let Ok(host) = HeaderValue::from_str(authority.as_str()) {
-            parts.headers.insert(HOST, host);
+        if let Ok(authority) = HeaderValue::from_str(authority.as_str()) {
+            parts.headers.insert(HOST, authority.clone());
+            host = Some(authority);
         }
         let path = parts.uri.path_and_query().cloned();
         parts.uri = Uri::from(path.unwrap_or(PathAndQuery::from_static("/")));
     }
-    if !parts.headers.contains_key(HOST) {
+    let host = host.unwrap_or_else(|| {
         // HTTP/1.0 may do without; HTTP/1.1, which the service gets, may not (RFC 9112 3.2).
-        parts.headers.insert(HOST, HeaderValue::from_static(""));
-    }
+        let none = HeaderValue::from_static("");
+        parts.headers.insert(HOST, none.clone());
+        none
+    });
     if parts.version == Version::HTTP_2 {
         join_cookies(&mut parts.headers);
     }
@@ -130,7 +134,7 @@ pub fn prepare_request(
     if let Some(name) = refused_override {
         parts.headers.remove(name);
     }
-    forward(&mut parts.headers, downstream, found);
+    forward(&mut parts.headers, host, downstream, found);
     if let Some(via) = &downstream.forwarding.via {
         parts.headers.append(VIA, via.clone());
     }
@@ -172,9 +176,9 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Says who the client is; what an untrusted peer says of that is replaced.
-fn forward(headers: &mut HeaderMap, downstream: &Downstream, found: Found) {
-    let host = headers.get(HOST).cloned();
+/// Says who the client is, and what host it asks for; what an untrusted peer says of that is
+/// replaced.
+fn forward(headers: &mut HeaderMap, host: HeaderValue, downstream: &Downstream, found: Found) {
     let proto = HeaderValue::from_static(if downstream.secure { "https" } else { "http" });
     if downstream.trusted {
         if let Some(certificate) = downstream.certificate_field() {
@@ -185,7 +189,7 @@ fn forward(headers: &mut HeaderMap, downstream: &Downstream, found: Found) {
         if !headers.contains_key(&FORWARDED_PROTO) {
             headers.insert(FORWARDED_PROTO, proto);
         }
-        if let Some(host) = host.filter(|_| !headers.contains_key(&FORWARDED_HOST)) {
+        if !headers.contains_key(&FORWARDED_HOST) {
             headers.insert(FORWARDED_HOST, host);
         }
         return;
@@ -196,10 +200,7 @@ fn forward(headers: &mut HeaderMap, downstream: &Downstream, found: Found) {
     if let Some(certificate) = downstream.certificate_field() {
         headers.insert(CLIENT_CERT, certificate.clone());
     }
-    match host {
-        Some(host) => drop(headers.insert(FORWARDED_HOST, host)),
-        None => drop(headers.remove(FORWARDED_HOST)),
-    }
+    headers.insert(FORWARDED_HOST, host);
 }
 
 /// The `X-Forwarded-For` that a trusted peer sent, and the peer.

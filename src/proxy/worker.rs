@@ -36,6 +36,8 @@ pub struct Proxy {
     local: RefCell<Rc<LocalSnapshot>>,
     random: RefCell<SmallRng>,
     deadlines: RefCell<HashMap<Duration, Rc<Deadlines>>>,
+    /// Those that were asked for last, which are asked for next more often than not.
+    recent: RefCell<Option<Rc<Deadlines>>>,
     changes: Changes,
 }
 
@@ -58,6 +60,7 @@ impl Proxy {
             local: RefCell::new(Rc::new(LocalSnapshot { snapshot, pools })),
             random: RefCell::new(SmallRng::seed_from_u64(rand::random())),
             deadlines: RefCell::default(),
+            recent: RefCell::default(),
             changes,
         }
     }
@@ -81,8 +84,13 @@ impl Proxy {
 
     /// The deadlines of this length.
     pub(super) fn deadlines(&self, length: Duration) -> Rc<Deadlines> {
-        let mut deadlines = self.deadlines.borrow_mut();
-        Rc::clone(deadlines.entry(length).or_insert_with(|| Rc::new(Deadlines::new(length))))
+        let mut recent = self.recent.borrow_mut();
+        if let Some(deadlines) = recent.as_ref().filter(|recent| recent.length() == length) {
+            return Rc::clone(deadlines);
+        }
+        let mut all = self.deadlines.borrow_mut();
+        let deadlines = all.entry(length).or_insert_with(|| Rc::new(Deadlines::new(length)));
+        Rc::clone(recent.insert(Rc::clone(deadlines)))
     }
 
     /// The service of one client connection.
@@ -97,8 +105,7 @@ impl Proxy {
     > + Clone {
         let (proxy, downstream) = (self, Rc::new(downstream));
         tower::service_fn(move |request| {
-            let (proxy, downstream) = (Rc::clone(&proxy), Rc::clone(&downstream));
-            async move { Ok(deliver(&proxy, &downstream, request).await) }
+            deliver(Rc::clone(&proxy), Rc::clone(&downstream), request)
         })
     }
 
@@ -118,6 +125,7 @@ impl Proxy {
             }
             self.snapshot().pools.sweep();
             // Lengths that no request is using: those of earlier configurations for one.
+            *self.recent.borrow_mut() = None;
             self.deadlines.borrow_mut().retain(|_, deadlines| Rc::strong_count(deadlines) > 1);
         }
     }
@@ -137,7 +145,7 @@ mod tests {
     use std::sync::Arc;
 
     /// The future is moved into its connection for every request, so its size is paid each time.
-    const FUTURE_BYTES_MAX: usize = 2400;
+    const FUTURE_BYTES_MAX: usize = 1500;
 
     fn future_size<S: tower::Service<Request<Incoming>>>(_: &S) -> usize {
         size_of::<S::Future>()

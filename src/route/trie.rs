@@ -30,11 +30,12 @@ impl<V> Trie<V> {
     /// The values at the beginnings of a sequence, the longest beginning first.
     pub(super) fn beginnings<'t, 's>(
         &'t self,
-        sequence: impl Iterator<Item = &'s str>,
+        mut sequence: impl Iterator<Item = &'s str>,
     ) -> impl Iterator<Item = &'t V> {
         let mut deepest = self.nodes.first();
-        for element in sequence {
-            let child = deepest.and_then(|node| node.children.get(element));
+        // Where nothing is below, the sequence need not be taken apart any further.
+        while let Some(node) = deepest.filter(|node| !node.children.is_empty()) {
+            let child = sequence.next().and_then(|element| node.children.get(element));
             let Some(child) = child.and_then(|child| self.nodes.get(*child)) else { break };
             deepest = Some(child);
         }

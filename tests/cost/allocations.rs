@@ -20,6 +20,8 @@ use tokio::runtime::{Builder, Runtime};
 /// What a forwarded request may allocate: its future, the buffers of two heads, and the maps of
 /// their fields with room for ours.
 const REQUEST_MAX: usize = 9;
+/// All of that together; more than half of it is the future.
+const REQUEST_BYTES_MAX: usize = 4_400;
 
 /// The same over HTTP/2: beside that, what h2 needs for a head and a stream.
 const STREAM_MAX: usize = 14;
@@ -109,6 +111,7 @@ fn a_forwarded_request_allocates_little_and_grows_nothing() {
     let each = |count: usize| (count.saturating_sub(200)) / REQUESTS;
     let (allocations, reallocations) = (each(change.allocations), each(change.reallocations));
     assert!(allocations <= REQUEST_MAX, "{change:?}");
+    assert!(each(change.bytes_allocated) <= REQUEST_BYTES_MAX, "{change:?}");
     assert_eq!(reallocations, 0, "something grows with each request: {change:?}");
     drop(client);
     proxy.stop();

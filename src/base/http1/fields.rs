@@ -121,6 +121,11 @@ pub struct ConnectionOptions {
 impl ConnectionOptions {
     /// Takes a field in.
     pub fn note(&mut self, options: &[u8]) {
+        if options == b"keep-alive" {
+            // What most say need not be taken apart.
+            self.keep_alive = true;
+            return;
+        }
         for option in options.split(|byte| *byte == b',') {
             let option = option.trim_ascii();
             if option.eq_ignore_ascii_case(b"keep-alive") {

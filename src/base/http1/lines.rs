@@ -72,13 +72,34 @@ pub struct Lines {
 
 impl Lines {
     /// Adds a field, if it is one that goes on.
-    pub fn add(&mut self, name: &[u8], value: &[u8]) {
+    pub fn add(&mut self, field: &Field<'_>) {
+        let Field { name, value, line } = field;
         if is_of_connection(name) {
             return;
         }
         self.has_date |= name.eq_ignore_ascii_case(b"date");
-        write_field(&mut self.bytes, name, value);
+        let usual = line.len() == name.len() + value.len() + FIELD_BYTES
+            && line.get(name.len() + 1) == Some(&b' ');
+        if usual {
+            self.bytes.extend_from_slice(line);
+        } else {
+            write_field(&mut self.bytes, name, value);
+        }
     }
+}
+
+/// What a field takes beside its name and value, written as [`write_field`] does.
+const FIELD_BYTES: usize = ": \r\n".len();
+
+/// A field as it was read.
+#[derive(Debug, Clone, Copy)]
+pub struct Field<'a> {
+    /// Its name, in whatever case.
+    pub name: &'a [u8],
+    /// Its value, without the blanks around it.
+    pub value: &'a [u8],
+    /// Its line, with its end.
+    pub line: &'a [u8],
 }
 
 /// Whether a field belongs to the connection or to the framing.
@@ -88,29 +109,40 @@ fn is_of_connection(name: &[u8]) -> bool {
         && OF_CONNECTION.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
-/// Shows the name and the value of each field, in order. Each line has to end in CR LF, a name is
-/// a token, right before its colon, and a value is free of control characters and of the blanks
-/// around it (RFC 9112 section 5).
+/// Shows each field, in order. Each line has to end in CR LF, a name is a token, right before its
+/// colon, and a value is free of control characters and of the blanks around it (RFC 9112 section
+/// 5).
 pub fn each_field<'a>(
     lines: &'a [u8],
-    mut show: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), Invalid>,
+    mut show: impl FnMut(&Field<'a>) -> Result<(), Invalid>,
 ) -> Result<(), Invalid> {
+    if !is_lines(lines) {
+        return Err(MALFORMED);
+    }
     let mut rest = lines;
     while !rest.is_empty() {
         let end = memchr(b'\n', rest).ok_or(MALFORMED)?;
         let (line, after) = rest.split_at_checked(end + 1).ok_or(MALFORMED)?;
-        let line = line.strip_suffix(b"\r\n").ok_or(MALFORMED)?;
+        let content = line.strip_suffix(b"\r\n").ok_or(MALFORMED)?;
         let is_token = |byte: &u8| TOKEN.get(usize::from(*byte)).copied().unwrap_or_default();
-        let length = line.iter().position(|byte| !is_token(byte)).ok_or(MALFORMED)?;
-        let (name, value) = line.split_at_checked(length).ok_or(MALFORMED)?;
+        let length = content.iter().position(|byte| !is_token(byte)).ok_or(MALFORMED)?;
+        let (name, value) = content.split_at_checked(length).ok_or(MALFORMED)?;
         let value = value.strip_prefix(b":").filter(|_| !name.is_empty()).ok_or(MALFORMED)?;
-        if !is_text(value) {
-            return Err(MALFORMED);
-        }
-        show(name, trimmed(value))?;
+        show(&Field { name, value: trimmed(value), line })?;
         rest = after;
     }
     Ok(())
+}
+
+/// Whether there is nothing but text, as in [`is_text`], and ends of lines, of both their bytes
+/// each: one look at all lines costs less than one at each value.
+fn is_lines(lines: &[u8]) -> bool {
+    let is_text = |byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=126 | 128..);
+    let after = lines.get(1..).unwrap_or_default();
+    lines.iter().zip(after).fold(true, |text, (byte, next)| {
+        let whole = (*byte == b'\r') == (*next == b'\n');
+        text & is_text(*byte) & whole
+    })
 }
 
 /// Whether a value, or a reason, has no control characters but tabs (RFC 9110 section 5.5). Without
@@ -130,14 +162,15 @@ fn trimmed(value: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::{LENGTHS_OF_CONNECTION, Lines, OF_CONNECTION, each_field};
+    use super::{Field, LENGTHS_OF_CONNECTION, Lines, OF_CONNECTION, each_field};
     use proptest::prelude::*;
 
     type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
     fn fields(lines: &[u8]) -> Option<Fields> {
         let mut fields = Vec::new();
-        let each = each_field(lines, |name, value| {
+        let each = each_field(lines, |Field { name, value, line }| {
+            assert!(line.starts_with(name) && line.ends_with(b"\r\n"));
             fields.push((name.to_vec(), value.to_vec()));
             Ok(())
         });
@@ -157,19 +190,35 @@ mod tests {
         }
     }
 
+    /// The lines that are passed on of these.
+    fn passed(text: &[u8]) -> Lines {
+        let mut lines = Lines::default();
+        each_field(text, |field| {
+            lines.add(field);
+            Ok(())
+        })
+        .unwrap();
+        lines
+    }
+
     #[test]
     fn the_fields_of_the_connection_are_not_passed_on() {
         assert!(OF_CONNECTION.iter().all(|name| LENGTHS_OF_CONNECTION >> name.len() & 1 == 1));
-        let mut lines = Lines::default();
         for name in OF_CONNECTION {
-            lines.add(name, b"x");
-            lines.add(&name.to_ascii_uppercase(), b"x");
+            assert_eq!(passed(&[name, b": x\r\n"].concat()).bytes, b"");
+            assert_eq!(passed(&[&*name.to_ascii_uppercase(), b": x\r\n"].concat()).bytes, b"");
         }
-        assert_eq!(lines.bytes, b"");
-        lines.add(b"X-Same-Len", b"1");
-        lines.add(b"DATE", b"now");
-        assert_eq!(lines.bytes, b"X-Same-Len: 1\r\nDATE: now\r\n");
-        assert!(lines.has_date);
+        let others = passed(b"X-Same-Len: 1\r\nDATE: now\r\n");
+        assert_eq!(others.bytes, b"X-Same-Len: 1\r\nDATE: now\r\n");
+        assert!(others.has_date);
+    }
+
+    #[test]
+    fn a_field_is_passed_on_with_one_space_before_its_value_and_nothing_after_it() {
+        for line in ["a: b c\r\n", "a:b c\r\n", "a:  b c\r\n", "a:\tb c\r\n", "a:b c \r\n"] {
+            assert_eq!(passed(line.as_bytes()).bytes, b"a: b c\r\n", "{line:?}");
+        }
+        assert_eq!(passed(b"a:\r\nb: \r\nc:  \r\n").bytes, b"a: \r\nb: \r\nc: \r\n");
     }
 
     #[test]

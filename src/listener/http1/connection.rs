@@ -80,9 +80,12 @@ pub(in crate::listener) async fn serve<S, B>(
             waiting.poll(cx).map(|next| match next {
                 Next::Request(head) => {
                     let last = requests_max.is_some_and(|most| requests >= most.get() - 1);
-                    let exchange = Exchange { wire: &wire, known, terms, last };
-                    // In a box, because most of a connection's time there is none.
-                    Next::Request(Box::pin(exchange.run(service.clone(), head)))
+                    let (exchange, request) = Exchange::new(&wire, known, terms, head, last);
+                    // In a box, because most of a connection's time there is none. Made in its
+                    // place: else all of it would be copied there, although little of it is used.
+                    let place = Box::new_uninit();
+                    let exchange = Box::write(place, exchange.run(service.clone(), request));
+                    Next::Request(Box::into_pin(exchange))
                 }
                 Next::Refused(refusal) => Next::Refused(refusal),
                 Next::End => Next::End,
@@ -203,62 +206,57 @@ struct Exchange<'a> {
     wire: &'a Rc<Wire>,
     known: &'a Connection,
     terms: Terms<'a>,
-    /// Whether no request may follow.
-    last: bool,
+    version: Version,
+    is_head: bool,
+    /// Whether the connection may stay afterwards.
+    keep_alive: bool,
+    /// Whether the client waits for a response before it sends the body.
+    expects: bool,
 }
 
-impl Exchange<'_> {
-    async fn run<S, B>(self, mut service: S, head: Head) -> After
+/// A response whose head is written, or about to be.
+struct Begun {
+    framing: Framing,
+    /// Whether the connection may stay afterwards.
+    keep: bool,
+    /// Whether all of it is written already.
+    written: Poll<Result<(), Broken>>,
+}
+
+impl<'a> Exchange<'a> {
+    /// Begins a request; `last` says whether no other may follow.
+    fn new(
+        wire: &'a Rc<Wire>,
+        known: &'a Connection,
+        terms: Terms<'a>,
+        head: Head,
+        last: bool,
+    ) -> (Self, Request<Incoming>) {
+        let Head { parts, decoder, keep_alive, expects, upgrade } = head;
+        let (version, is_head) = (parts.version, parts.method == Method::HEAD);
+        let body = wire.begin(decoder, version == Version::HTTP_11, upgrade);
+        let keep_alive = keep_alive && !last;
+        let exchange = Self { wire, known, terms, version, is_head, keep_alive, expects };
+        (exchange, Request::from_parts(parts, Incoming::Http1(body)))
+    }
+
+    async fn run<S, B>(self, mut service: S, request: Request<Incoming>) -> After
     where
         S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
         B: Reply,
     {
-        let Head { parts, decoder, keep_alive, expects, upgrade } = head;
-        let version = parts.version;
-        let is_head = parts.method == Method::HEAD;
-        let body = self.wire.begin(decoder, version == Version::HTTP_11, upgrade);
-        let (response, early) = {
+        let mut responder = Responder::new(self.wire, &self.terms.timers.write);
+        let begun = {
             // The service is a function, which is always ready.
-            let serving = service.call(Request::from_parts(parts, Incoming::Http1(body)));
-            let Some(answered) = self.answer(pin!(serving)).await else { return After::Drop };
-            answered
+            let serving = pin!(service.call(request));
+            self.answer(serving, &mut responder).await
         };
-        let (parts, body) = response.into_parts();
-        let framing = Framing::new(&parts, &body, version, is_head);
-        if framing == Framing::Raw && !self.wire.open_tunnel() {
-            // Nobody has asked for it.
-            return After::Drop;
-        }
-        let keep = keep_alive
-            && !self.last
-            && !self.known.is_finishing()
-            && !matches!(framing, Framing::UntilClose | Framing::Raw)
-            && !closes(parts.headers.get(CONNECTION))
-            && !self.wire.is_over()
-            && !(expects && self.wire.is_unread())
-            && !self.wire.is_abandoned();
-        let persistence = match (keep, version) {
-            (false, _) => Persistence::Closes,
-            (true, Version::HTTP_11) => Persistence::Stays,
-            (true, _) => Persistence::Kept,
+        let Some(Begun { framing, keep, written }) = begun else { return After::Drop };
+        let written = match written {
+            Poll::Ready(written) => written,
+            Poll::Pending => self.write(&mut responder).await,
         };
-        let mut begun = Some((parts, body));
-        let mut responder = Responder::new(self.wire, &self.terms.timers.write, early);
-        let written = poll_fn(|cx| {
-            self.known.wake(cx.waker());
-            if self.known.is_cut() {
-                return Poll::Ready(Err(Broken));
-            }
-            let polled = match begun.take() {
-                Some((parts, body)) => responder.begin(cx, &parts, body, framing, persistence),
-                None => responder.poll(cx),
-            };
-            if polled.is_pending() && self.is_left(cx) {
-                return Poll::Ready(Err(Broken));
-            }
-            polled
-        });
-        match written.await {
+        match written {
             Err(Broken) => {
                 if framing == Framing::UntilClose {
                     // A regular end would be the end of the body.
@@ -278,11 +276,16 @@ impl Exchange<'_> {
         }
     }
 
-    /// Waits for the service's response; meanwhile passes informational ones on. Nothing if the
-    /// client leaves.
-    async fn answer<F, R>(&self, mut serving: Pin<&mut F>) -> Option<(R, Bytes)>
+    /// Waits for the service's response and begins to write it; meanwhile passes informational ones
+    /// on. Nothing if the client leaves, or is not to be answered.
+    async fn answer<F, B>(
+        &self,
+        mut serving: Pin<&mut F>,
+        responder: &mut Responder<'_, B>,
+    ) -> Option<Begun>
     where
-        F: Future<Output = Result<R, Infallible>>,
+        F: Future<Output = Result<Response<B>, Infallible>>,
+        B: Reply,
     {
         let mut early = BytesMut::new();
         poll_fn(|cx| {
@@ -295,12 +298,61 @@ impl Exchange<'_> {
                 early.unsplit(more);
             }
             if let Poll::Ready(Ok(response)) = polled {
-                return Poll::Ready(Some((response, std::mem::take(&mut early).freeze())));
+                responder.put_before(std::mem::take(&mut early));
+                return Poll::Ready(self.begin(cx, response, responder));
             }
             if self.write_early(cx, &mut early).is_err() || self.is_left(cx) {
                 return Poll::Ready(None);
             }
             Poll::Pending
+        })
+        .await
+    }
+
+    /// Begins to write a response; nothing if it answers what nobody has asked for.
+    fn begin<B: Reply>(
+        &self,
+        cx: &mut Context<'_>,
+        response: Response<B>,
+        responder: &mut Responder<'_, B>,
+    ) -> Option<Begun> {
+        let (parts, body) = response.into_parts();
+        let framing = Framing::new(&parts, &body, self.version, self.is_head);
+        if framing == Framing::Raw && !self.wire.open_tunnel() {
+            return None;
+        }
+        let unread = self.expects && self.wire.is_unread();
+        let keep = self.keep_alive
+            && !self.known.is_finishing()
+            && !matches!(framing, Framing::UntilClose | Framing::Raw)
+            && !closes(parts.headers.get(CONNECTION))
+            && !self.wire.is_over()
+            && !unread
+            && !self.wire.is_abandoned();
+        let persistence = match (keep, self.version) {
+            (false, _) => Persistence::Closes,
+            (true, Version::HTTP_11) => Persistence::Stays,
+            (true, _) => Persistence::Kept,
+        };
+        let mut written = responder.begin(cx, &parts, body, framing, persistence);
+        if written.is_pending() && self.is_left(cx) {
+            written = Poll::Ready(Err(Broken));
+        }
+        Some(Begun { framing, keep, written })
+    }
+
+    /// Writes the rest of a response.
+    async fn write<B: Reply>(&self, responder: &mut Responder<'_, B>) -> Result<(), Broken> {
+        poll_fn(|cx| {
+            self.known.wake(cx.waker());
+            if self.known.is_cut() {
+                return Poll::Ready(Err(Broken));
+            }
+            let polled = responder.poll(cx);
+            if polled.is_pending() && self.is_left(cx) {
+                return Poll::Ready(Err(Broken));
+            }
+            polled
         })
         .await
     }
@@ -383,7 +435,7 @@ async fn refuse(wire: &Rc<Wire>, known: &Connection, terms: Terms<'_>, refusal: 
     let (parts, ()) = response.into_parts();
     let framing = Framing::Length(text.len() as u64);
     let mut body = Some(Full::new(Bytes::from(text)));
-    let mut responder = Responder::new(wire, &terms.timers.write, Bytes::new());
+    let mut responder = Responder::new(wire, &terms.timers.write);
     let written = poll_fn(|cx| {
         known.wake(cx.waker());
         if known.is_cut() {

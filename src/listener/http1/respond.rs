@@ -9,7 +9,7 @@ use crate::base::http1::lines::Lines;
 use crate::base::http1::scratch;
 use crate::base::http1::wire::Wire;
 use crate::listener::date;
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, StatusCode, Version, response};
 use http_body::Body;
@@ -167,19 +167,26 @@ impl<'w, B> Responder<'w, B>
 where
     B: Reply,
 {
-    /// Begins to write what `body` holds; `before` is what goes before the head.
-    pub(super) fn new(wire: &'w Wire, patience: &'w Rc<Deadlines>, before: Bytes) -> Self {
+    /// Nothing is to be written yet.
+    pub(super) fn new(wire: &'w Wire, patience: &'w Rc<Deadlines>) -> Self {
         Self {
             wire,
             body: None,
             held: None,
             framing: Framing::Nothing,
-            unsent: before,
+            unsent: Bytes::new(),
             data: Bytes::new(),
             tail: Bytes::new(),
             failed: false,
             patience,
             deadline: None,
+        }
+    }
+
+    /// Has something written before the head.
+    pub(super) fn put_before(&mut self, before: BytesMut) {
+        if !before.is_empty() {
+            self.unsent = before.freeze();
         }
     }
 

@@ -102,12 +102,12 @@ fn parse(bytes: &Bytes, method: &Method, form: Form) -> Result<Head, Invalid> {
             }
             Form::Lines => lines.bytes.reserve_exact(fields.len()),
         }
-        each_field(fields, |name, value| {
-            meaning.note(name, value)?;
+        each_field(fields, |field| {
+            meaning.note(field.name, field.value)?;
             match form {
-                Form::Map => append(&mut headers, bytes, name, value),
+                Form::Map => append(&mut headers, bytes, field.name, field.value),
                 Form::Lines => {
-                    lines.add(name, value);
+                    lines.add(field);
                     Ok(())
                 }
             }
