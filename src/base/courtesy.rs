@@ -8,37 +8,42 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-/// How long such a thread goes on before it asks whether somebody else wants the processor: a
-/// hundred times what asking costs if nobody does.
-const TURN: Duration = Duration::from_micros(50);
-
 thread_local! {
-    static SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
+    static TURN: Cell<Option<Turn>> = const { Cell::new(None) };
 }
 
-/// From now on this thread gives way.
-pub fn begin() {
-    SINCE.set(Some(Instant::now()));
+/// How long a thread may go on before it asks whether somebody else wants the processor.
+#[derive(Debug, Clone, Copy)]
+struct Turn {
+    began: Instant,
+    length: Duration,
+}
+
+/// From now on this thread gives way after turns of this length, or never.
+pub fn begin(length: Option<Duration>) {
+    TURN.set(length.map(|length| Turn { began: Instant::now(), length }));
 }
 
 /// To be called in long loops, every few microseconds; says whether the processor was offered to
-/// others. Never on a thread that did not [`begin`] to: it would get less than its part.
+/// others. Never on a thread that did not [`begin`] to: it gets less than its part, since a thread
+/// of the same class that never rests goes on for its whole time slice, some 3 ms, in between.
 pub fn give_way() -> bool {
-    let over = SINCE.get().is_some_and(|since| since.elapsed() >= TURN);
-    if over {
+    let over = TURN.get().filter(|turn| turn.began.elapsed() >= turn.length);
+    if let Some(turn) = over {
         std::thread::yield_now();
-        begin();
+        begin(Some(turn.length));
     }
-    over
+    over.is_some()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{TURN, begin, give_way};
-    use std::time::Instant;
+    use super::{begin, give_way};
+    use std::time::{Duration, Instant};
 
     #[test]
     fn only_who_has_begun_to_gives_way_and_only_after_its_turn() {
+        const TURN: Duration = Duration::from_micros(50);
         let working = |turns: u32| {
             let since = Instant::now();
             while since.elapsed() < turns * TURN {}
@@ -46,7 +51,7 @@ mod tests {
         std::thread::spawn(move || {
             working(2);
             assert!(!give_way(), "it has not begun to");
-            begin();
+            begin(Some(TURN));
             let since = Instant::now();
             for _ in 0..3 {
                 while !give_way() {}
@@ -54,6 +59,9 @@ mod tests {
             assert!(since.elapsed() >= 3 * TURN);
             working(1);
             assert!(give_way());
+            begin(None);
+            working(2);
+            assert!(!give_way(), "it has ended to");
         })
         .join()
         .unwrap();

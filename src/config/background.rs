@@ -12,6 +12,12 @@ use tokio::task::spawn_blocking;
 
 /// The most pieces of work that wait for the thread.
 const QUEUE_MAX: usize = 4;
+/// How long the thread goes on before it looks whether somebody else wants the processor: a hundred
+/// times what looking costs.
+const IDLE_TURN: Duration = Duration::from_micros(50);
+/// The same for what did not get done there in time. Beside a thread that never rests it has a
+/// twelfth of the processor then, in pieces that no request notices much.
+const NORMAL_TURN: Duration = Duration::from_micros(250);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -73,7 +79,12 @@ impl Background {
             }
             tracing::debug!("no processor for the configuration, going on at normal priority");
         }
-        let elsewhere = spawn_blocking(move || caught(&*work));
+        let elsewhere = spawn_blocking(move || {
+            courtesy::begin(Some(NORMAL_TURN));
+            let done = caught(&*work);
+            courtesy::begin(None);
+            done
+        });
         tokio::select! {
             Ok(result) = answered => result,
             result = elsewhere => result.unwrap_or_else(|error| Err(error.to_string())),
@@ -105,7 +116,7 @@ fn lower_priority() {
     use preempt_rt::sched::{Pid, Scheduler, SchedulerParams, set_scheduler};
     /// The least priority of the normal class: such a thread may finish its time slice first.
     const NICE_MAX: i32 = 19;
-    courtesy::begin();
+    courtesy::begin(Some(IDLE_TURN));
     let only_when_idle = SchedulerParams { priority: 0 };
     let Err(idle) = set_scheduler(Pid::current_thread(), Scheduler::SCHED_IDLE, only_when_idle)
     else {
