@@ -35,7 +35,7 @@ const STRANGERS: [(&str, &str); 1] = [("listener", "proxy")];
 const PURE: [&str; 5] =
     ["src/predicate/", "src/route/", "src/split/", "src/proxy/decide.rs", "src/upstream/balance/"];
 /// What would make them impure.
-const IMPURE_WORDS: [&str; 20] = [
+const IMPURE_WORDS: [&str; 21] = [
     "tokio",
     "hyper",
     "hyper_util",
@@ -45,6 +45,7 @@ const IMPURE_WORDS: [&str; 20] = [
     "thread",
     "process",
     "clock",
+    "courtesy",
     "Instant",
     "SystemTime",
     "TcpStream",

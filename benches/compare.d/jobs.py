@@ -112,14 +112,14 @@ class Small(Job):
     """The job that is told first.
 
     At full speed who is the slowest of a chain wakes the others up all the time, and the relay,
-    which is not, has that for nothing; at a fixed rate all wake up as often.
+    which is not, has that for nothing; at a fixed rate all wake up as often. Envoy has a lower one.
     """
 
     def goals(self):
         for what, figure in (("", "cpu_us"), (" at half of saturation", "cpu_us_fixed")):
             yield Goal(f"CPU per request{what}", 0.90, figure, ("nginx", "haproxy"))
-            yield Goal(f"CPU per request{what}", 0.33, figure, ("envoy",))
             yield Goal(f"CPU per request{what}", 1.25, figure, ("relay",))
+        yield Goal("CPU per request", 0.33, "cpu_us", ("envoy",))
         yield Goal("p99 at half of saturation", 1.0, "p99")
 
 

@@ -124,8 +124,8 @@ def goals(told):
         else:
             lines += [line for goal in one.goals() for line in goal_lines(one, goal, rows)]
     table(GOALS, lines)
-    print("Ratios of medians of one run. Where a quarter of the rounds says something else, or the "
-          "machine was busy, nothing is decided.")
+    print("Ratios of medians of one run. Where more than a quarter of the rounds says something "
+          "else, or the machine was busy, nothing is decided.")
 
 
 def goal_lines(one, goal, rows):
@@ -139,7 +139,8 @@ def goal_lines(one, goal, rows):
     best = goal.best(rows)
     measured = (rows[goal.row], rows[best])
     verdict = "yes" if goal.met(ratio) else "**no**"
-    if statistics.mean(goal.met(single) == goal.met(ratio) for single in ratios) < AGREEING_MIN:
+    agreeing = sum(goal.met(single) == goal.met(ratio) for single in ratios)
+    if agreeing < AGREEING_MIN * len(ratios):
         verdict += ", rounds differ"
     if any(row.busy() > OTHERS_MAX for row in measured):
         verdict += ", **busy machine**"

@@ -17,51 +17,80 @@ thread_local! {
 struct Turn {
     began: Instant,
     length: Duration,
+    /// When it has given way for long enough; never if there is no such time.
+    over: Option<Instant>,
 }
 
-/// From now on this thread gives way after turns of this length, or never.
-pub fn begin(length: Option<Duration>) {
-    TURN.set(length.map(|length| Turn { began: Instant::now(), length }));
+/// From now on this thread gives way after turns of this length, for so long in all.
+pub fn begin(length: Duration, patience: Duration) {
+    let began = Instant::now();
+    TURN.set(Some(Turn { began, length, over: began.checked_add(patience) }));
+}
+
+/// From now on it does not any more.
+pub fn end() {
+    TURN.set(None);
 }
 
 /// To be called in long loops, every few microseconds; says whether the processor was offered to
 /// others. Never on a thread that did not [`begin`] to: it gets less than its part, since a thread
 /// of the same class that never rests goes on for its whole time slice, some 3 ms, in between.
 pub fn give_way() -> bool {
-    let over = TURN.get().filter(|turn| turn.began.elapsed() >= turn.length);
-    if let Some(turn) = over {
-        std::thread::yield_now();
-        begin(Some(turn.length));
+    let Some(turn) = TURN.get() else { return false };
+    if turn.began.elapsed() < turn.length {
+        return false;
     }
-    over.is_some()
+    std::thread::yield_now();
+    let began = Instant::now();
+    if turn.over.is_some_and(|over| began >= over) {
+        end();
+    } else {
+        TURN.set(Some(Turn { began, ..turn }));
+    }
+    true
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{begin, give_way};
+    use super::{begin, end, give_way};
     use std::time::{Duration, Instant};
+
+    const TURN: Duration = Duration::from_micros(50);
+
+    fn work(turns: u32) {
+        let since = Instant::now();
+        while since.elapsed() < turns * TURN {}
+    }
 
     #[test]
     fn only_who_has_begun_to_gives_way_and_only_after_its_turn() {
-        const TURN: Duration = Duration::from_micros(50);
-        let working = |turns: u32| {
-            let since = Instant::now();
-            while since.elapsed() < turns * TURN {}
-        };
-        std::thread::spawn(move || {
-            working(2);
+        std::thread::spawn(|| {
+            work(2);
             assert!(!give_way(), "it has not begun to");
-            begin(Some(TURN));
             let since = Instant::now();
+            begin(TURN, Duration::MAX);
             for _ in 0..3 {
                 while !give_way() {}
             }
             assert!(since.elapsed() >= 3 * TURN);
-            working(1);
+            work(1);
             assert!(give_way());
-            begin(None);
-            working(2);
+            end();
+            work(2);
             assert!(!give_way(), "it has ended to");
+        })
+        .join()
+        .unwrap();
+    }
+
+    #[test]
+    fn nobody_gives_way_for_ever_to_who_never_rests() {
+        std::thread::spawn(|| {
+            begin(TURN, 4 * TURN);
+            work(4);
+            assert!(give_way(), "what is due is due");
+            work(2);
+            assert!(!give_way(), "it has been patient for long enough");
         })
         .join()
         .unwrap();

@@ -15,9 +15,12 @@ const QUEUE_MAX: usize = 4;
 /// How long the thread goes on before it looks whether somebody else wants the processor: a hundred
 /// times what looking costs.
 const IDLE_TURN: Duration = Duration::from_micros(50);
-/// The same for what did not get done there in time. Beside a thread that never rests it has a
-/// twelfth of the processor then, in pieces that no request notices much.
+/// The same for what did not get done there in time, and so is done at normal priority. Beside one
+/// thread that never rests it has a twelfth of the processor then, in pieces that no request
+/// notices much.
 const NORMAL_TURN: Duration = Duration::from_micros(250);
+/// For how long that is done so: of many threads that never rest each has a slice in between.
+const NORMAL_PATIENCE: Duration = Duration::from_secs(5);
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -80,9 +83,9 @@ impl Background {
             tracing::debug!("no processor for the configuration, going on at normal priority");
         }
         let elsewhere = spawn_blocking(move || {
-            courtesy::begin(Some(NORMAL_TURN));
+            courtesy::begin(NORMAL_TURN, NORMAL_PATIENCE);
             let done = caught(&*work);
-            courtesy::begin(None);
+            courtesy::end();
             done
         });
         tokio::select! {
@@ -116,15 +119,18 @@ fn lower_priority() {
     use preempt_rt::sched::{Pid, Scheduler, SchedulerParams, set_scheduler};
     /// The least priority of the normal class: such a thread may finish its time slice first.
     const NICE_MAX: i32 = 19;
-    courtesy::begin(Some(IDLE_TURN));
     let only_when_idle = SchedulerParams { priority: 0 };
-    let Err(idle) = set_scheduler(Pid::current_thread(), Scheduler::SCHED_IDLE, only_when_idle)
-    else {
-        return;
-    };
-    let this = Some(rustix::thread::gettid());
-    if let Err(nice) = rustix::process::setpriority_process(this, NICE_MAX) {
-        tracing::debug!(%idle, %nice, "configurations are compiled at normal priority");
+    let class = set_scheduler(Pid::current_thread(), Scheduler::SCHED_IDLE, only_when_idle);
+    let lowered = class.map_err(|idle| {
+        let this = Some(rustix::thread::gettid());
+        let nice = rustix::process::setpriority_process(this, NICE_MAX);
+        nice.inspect_err(|nice| {
+            tracing::debug!(%idle, %nice, "configurations are compiled at normal priority");
+        })
+    });
+    match lowered {
+        Ok(()) | Err(Ok(())) => courtesy::begin(IDLE_TURN, Duration::MAX),
+        Err(Err(_)) => {}
     }
 }
 

@@ -81,7 +81,7 @@ fn snapshot(
     }
     Snapshot {
         generation,
-        table: Table::build(entries),
+        table: Table::build(entries, || _ = courtesy::give_way()),
         routes,
         pools: config.pools.iter().map(|pool| registry.pool(&pool.name)).collect(),
         balances: config.pools.iter().map(|pool| pool.balance.compile(problems)).collect(),
@@ -95,7 +95,7 @@ fn snapshot(
 pub fn empty(metrics: &Metrics) -> Snapshot {
     Snapshot {
         generation: 0,
-        table: Table::build(Vec::new()),
+        table: Table::default(),
         routes: Vec::new(),
         pools: Vec::new(),
         balances: Vec::new(),

@@ -3,7 +3,6 @@
 use super::hash::StringMap;
 use super::path::{PathIndex, Rule};
 use super::trie::Trie;
-use crate::base::courtesy;
 use crate::predicate::{Head, HostnamePattern, Match};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -49,8 +48,8 @@ struct Reach {
 }
 
 impl Table {
-    /// Indexes the routes.
-    pub fn build(entries: Vec<Entry>) -> Self {
+    /// Indexes the routes. `pause` is called between them, because thousands take a while.
+    pub fn build(entries: Vec<Entry>, pause: impl Fn()) -> Self {
         let reach = |(route, entry): (usize, Entry)| {
             let rule = |(item, asked)| Arc::new(Rule::new(Found { route, item }, asked));
             let rules = entry.matches.into_iter().enumerate().map(rule).collect();
@@ -65,7 +64,7 @@ impl Table {
         order.sort_by_cached_key(|(_, rule)| rule.rank());
         let mut table = Self::default();
         for (reach, rule) in order {
-            courtesy::give_way();
+            pause();
             table.add(&reach.hostnames, rule);
         }
         Self { routes, ..table }

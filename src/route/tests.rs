@@ -108,7 +108,7 @@ fn table(routes: &[Route]) -> Table {
         hostnames: route.hostnames.iter().map(|name| pattern(name)).collect(),
         matches: route.items.iter().map(Item::compile).collect(),
     };
-    Table::build(routes.iter().map(entry).collect())
+    Table::build(routes.iter().map(entry).collect(), || ())
 }
 
 #[derive(Debug, Clone)]

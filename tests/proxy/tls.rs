@@ -201,6 +201,15 @@ async fn both_versions_of_tls_are_spoken_and_the_service_is_told() {
 }
 
 #[tokio::test]
+async fn a_connection_that_closes_says_so_in_tls() {
+    let setup = start(TLS).await;
+    let mut stream = setup.authority.client(None).to(setup.app.address, "a.test").await.unwrap();
+    assert_eq!(ask(&mut stream, "connection: close\r\n").await.unwrap(), "stable");
+    // rustls takes an end without close_notify for one that somebody else made (RFC 8446 6.1).
+    assert_eq!(within(stream.read(&mut [0])).await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn http_2_is_agreed_on_in_the_handshake() {
     let setup = start(TLS).await;
     let mut connect = setup.authority.client(None);

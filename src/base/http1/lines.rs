@@ -137,11 +137,11 @@ pub fn each_field<'a>(
 /// Whether there is nothing but text, as in [`is_text`], and ends of lines, of both their bytes
 /// each: one look at all lines costs less than one at each value.
 fn is_lines(lines: &[u8]) -> bool {
-    let is_text = |byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=126 | 128..);
+    let is_known = |byte| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=126 | 128..);
     let after = lines.get(1..).unwrap_or_default();
     lines.iter().zip(after).fold(true, |text, (byte, next)| {
         let whole = (*byte == b'\r') == (*next == b'\n');
-        text & is_text(*byte) & whole
+        text & is_known(*byte) & whole
     })
 }
 

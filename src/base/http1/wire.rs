@@ -250,7 +250,8 @@ impl Wire {
     }
 
     /// Whether to drop this tells the client what [`Wire::poll_shutdown`] does, in a system call
-    /// less: TLS has an end of its own to write first (RFC 8446 section 6.1).
+    /// less: TLS has an end of its own to write first (RFC 8446 section 6.1). Where something has
+    /// come that nobody has read, the client may see a reset and no end before it.
     pub fn ends_when_dropped(self: &Rc<Self>) -> bool {
         Rc::strong_count(self) == 1 && self.state.borrow().io.is_plain()
     }

@@ -1,6 +1,8 @@
 //! What is done in the background is done, whoever else wants the processor.
 
 use super::{Background, QUEUE_MAX};
+#[cfg(target_os = "linux")]
+use super::{NORMAL_TURN, courtesy};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::Duration;
@@ -123,6 +125,35 @@ async fn a_full_queue_holds_nothing_up() {
     for _ in 0..QUEUE_MAX {
         assert_eq!(dropped.recv().unwrap().as_deref(), Some("config"));
     }
+}
+
+/// Whether a thread that has worked for a while gives way then.
+#[cfg(target_os = "linux")]
+fn gives_way() -> bool {
+    let since = std::time::Instant::now();
+    while since.elapsed() < 2 * NORMAL_TURN {}
+    courtesy::give_way()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn long_work_gives_way_in_between_wherever_it_is_done() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(1)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut background = Background::start().unwrap();
+        assert_eq!(background.run(FOREVER, gives_way).await, Ok(false), "there is nobody yet");
+        background.give_way();
+        assert_eq!(background.run(FOREVER, gives_way).await, Ok(true));
+        let _free = occupy(&background);
+        // What did not get done in time, then what can not wait, and then another's work.
+        assert_eq!(background.run(Duration::from_millis(1), gives_way).await, Ok(true));
+        assert_eq!(background.run(Duration::ZERO, gives_way).await, Ok(false));
+        assert!(!tokio::task::spawn_blocking(gives_way).await.unwrap());
+    });
 }
 
 #[cfg(target_os = "linux")]

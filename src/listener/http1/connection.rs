@@ -53,6 +53,8 @@ enum After {
     KeepAlive,
     /// It closes.
     Close,
+    /// It closes, and that is the end of the response's body.
+    End,
     /// It closes, but the client may be sending still.
     Linger,
     /// It is broken, or was told to end at once.
@@ -219,7 +221,7 @@ struct Begun {
     framing: Framing,
     /// Whether the connection may stay afterwards.
     keep: bool,
-    /// Whether all of it is written already.
+    /// What became of writing it so far.
     written: Poll<Result<(), Broken>>,
 }
 
@@ -271,6 +273,7 @@ impl<'a> Exchange<'a> {
         let nothing = self.wire.with_received(|received| received.is_empty());
         match (keep && whole, whole && nothing) {
             (true, _) => After::KeepAlive,
+            (false, true) if framing == Framing::UntilClose => After::End,
             (false, true) => After::Close,
             (false, false) => After::Linger,
         }
@@ -463,7 +466,7 @@ async fn close(wire: &Rc<Wire>, known: &Connection, terms: Terms<'_>, after: Aft
         if !shut {
             let ended = ready!(wire.poll_shutdown(cx));
             shut = true;
-            if ended.is_err() || after == After::Close {
+            if ended.is_err() || after != After::Linger {
                 return Poll::Ready(());
             }
         }
