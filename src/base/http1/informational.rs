@@ -1,22 +1,12 @@
 //! Informational responses (RFC 9110 section 15.2) as they are passed on.
 
+use super::lines::is_of_connection;
 use bytes::{BufMut, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TE, TRAILER, TRANSFER_ENCODING, UPGRADE};
-use http::{HeaderName, response};
+use http::header::{CONNECTION, TRAILER};
+use http::response;
 
-/// What concerns only one connection, or a body that is not there.
-static LEFT_OUT: [HeaderName; 8] = [
-    CONNECTION,
-    CONTENT_LENGTH,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
-
-/// Writes an informational response without the fields of the connection that it came on.
+/// Writes an informational response without the fields of the connection that it came on, and of a
+/// body that is not there.
 pub fn write_informational(to: &mut BytesMut, parts: &response::Parts) {
     let named = parts.headers.get_all(CONNECTION).iter();
     let named = named.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
@@ -28,7 +18,8 @@ pub fn write_informational(to: &mut BytesMut, parts: &response::Parts) {
     to.put_slice(b"\r\n");
     for (name, value) in &parts.headers {
         let bytes = name.as_str().as_bytes();
-        if LEFT_OUT.contains(name) || named.iter().any(|named| named.eq_ignore_ascii_case(bytes)) {
+        let is_named = || named.iter().any(|named| named.eq_ignore_ascii_case(bytes));
+        if is_of_connection(bytes) || *name == TRAILER || is_named() {
             continue;
         }
         to.put_slice(bytes);
@@ -53,6 +44,8 @@ mod tests {
             .header("connection", "x-secret")
             .header("x-secret", "1")
             .header("content-length", "5")
+            .header("proxy-authenticate", "Basic")
+            .header("trailer", "x-sum")
             .body(());
         let mut written = BytesMut::new();
         write_informational(&mut written, &response.unwrap().into_parts().0);

@@ -103,7 +103,7 @@ pub struct Field<'a> {
 }
 
 /// Whether a field belongs to the connection or to the framing.
-fn is_of_connection(name: &[u8]) -> bool {
+pub(super) fn is_of_connection(name: &[u8]) -> bool {
     name.len() < 32
         && LENGTHS_OF_CONNECTION & 1 << name.len() != 0
         && OF_CONNECTION.iter().any(|known| name.eq_ignore_ascii_case(known))
