@@ -3,18 +3,34 @@
 use super::PoolIndex;
 use crate::predicate::{Cidrs, FieldName, Head};
 use http::HeaderName;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 /// A header by which trusted peers choose the pool, so that a tester can always reach the canary.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct OverrideConfig {
     /// The header's name; its value is the name of a pool of the route.
+    #[serde(deserialize_with = "removable")]
     pub header: FieldName,
     /// The networks whose connections may use it; from all others it is removed. Default: none.
     #[serde(default)]
     pub trusted: Cidrs,
+}
+
+/// What a request can not do without, or is framed by: where the override is refused, its header is
+/// removed.
+const NEEDED: [HeaderName; 4] = [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION];
+
+/// The name of a header that may be removed.
+fn removable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FieldName, D::Error> {
+    let name = FieldName::deserialize(deserializer)?;
+    if NEEDED.contains(&name.0) {
+        return Err(D::Error::custom(format!("`{}` is what the request itself needs", name.0)));
+    }
+    Ok(name)
 }
 
 /// A compiled override.
