@@ -174,13 +174,8 @@ impl<'a> Delivery<'a> {
             if !left && (!unseen || !chosen.has_untried(&tried)) {
                 left = self.leave().await;
             }
-            let way = self
-                .manner
-                .elsewhere
-                .as_deref()
-                .copied()
-                .filter(|_| left)
-                .unwrap_or(self.manner.way);
+            let Manner { way, elsewhere, .. } = self.manner;
+            let way = elsewhere.as_deref().filter(|_| left).unwrap_or(way);
             let (pool, balance) = self.local.pool(way.pool).ok_or(Error::NoEndpoint)?;
             current = pool;
             if !unseen || !pool.has_untried(&tried) {

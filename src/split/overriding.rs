@@ -28,7 +28,11 @@ const NEEDED: [HeaderName; 4] = [HOST, CONTENT_LENGTH, TRANSFER_ENCODING, CONNEC
 fn removable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FieldName, D::Error> {
     let name = FieldName::deserialize(deserializer)?;
     if NEEDED.contains(&name.0) {
-        return Err(D::Error::custom(format!("`{}` is what the request itself needs", name.0)));
+        let message = format!(
+            "`{}` is what the request itself needs; name a header of your own, such as `x-serin-pool`",
+            name.0
+        );
+        return Err(D::Error::custom(message));
     }
     Ok(name)
 }

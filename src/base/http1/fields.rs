@@ -36,10 +36,13 @@ pub fn write_fields(head: &mut Vec<u8>, headers: &HeaderMap) {
     head.extend_from_slice(b"\r\n");
 }
 
+/// What a field takes beside its name and value, as it is written here.
+pub const FIELD_BYTES: usize = ": \r\n".len();
+
 /// Writes one field.
 pub fn write_field(to: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     // Once for all parts.
-    to.reserve(name.len() + value.len() + 4);
+    to.reserve(name.len() + value.len() + FIELD_BYTES);
     to.extend_from_slice(name);
     to.extend_from_slice(b": ");
     to.extend_from_slice(value);

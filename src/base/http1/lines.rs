@@ -1,7 +1,7 @@
 //! The lines of a head that hold its fields: read strictly, and passed on as they are where nobody
 //! needs a map of them.
 
-use super::fields::{Invalid, write_field};
+use super::fields::{FIELD_BYTES, Invalid, write_field};
 use memchr::memchr;
 
 /// What is wrong with a field for whoever reads strictly.
@@ -87,9 +87,6 @@ impl Lines {
         }
     }
 }
-
-/// What a field takes beside its name and value, written as [`write_field`] does.
-const FIELD_BYTES: usize = ": \r\n".len();
 
 /// A field as it was read.
 #[derive(Debug, Clone, Copy)]

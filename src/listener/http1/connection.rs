@@ -254,11 +254,7 @@ impl<'a> Exchange<'a> {
             self.answer(serving, &mut responder).await
         };
         let Some(Begun { framing, keep, written }) = begun else { return After::Drop };
-        let written = match written {
-            Poll::Ready(written) => written,
-            Poll::Pending => self.write(&mut responder).await,
-        };
-        match written {
+        match self.write(&mut responder, written).await {
             Err(Broken) => {
                 if framing == Framing::UntilClose {
                     // A regular end would be the end of the body.
@@ -344,9 +340,18 @@ impl<'a> Exchange<'a> {
         Some(Begun { framing, keep, written })
     }
 
-    /// Writes the rest of a response.
-    async fn write<B: Reply>(&self, responder: &mut Responder<'_, B>) -> Result<(), Broken> {
+    /// Writes the rest of a response; `written` is what became of it in this turn.
+    async fn write<B: Reply>(
+        &self,
+        responder: &mut Responder<'_, B>,
+        written: Poll<Result<(), Broken>>,
+    ) -> Result<(), Broken> {
+        let mut written = Some(written);
         poll_fn(|cx| {
+            // Nothing more has come since.
+            if let Some(written) = written.take() {
+                return written;
+            }
             self.known.wake(cx.waker());
             if self.known.is_cut() {
                 return Poll::Ready(Err(Broken));

@@ -2,7 +2,7 @@
 
 use crate::base::http1::decode::Decoder;
 use crate::base::http1::fields::{
-    ConnectionOptions, Invalid, content_length, head_end, is_chunked, write_fields,
+    ConnectionOptions, FIELD_BYTES, Invalid, content_length, head_end, is_chunked, write_fields,
 };
 use crate::base::http1::lines::{Lines, each_field, is_text};
 use bytes::{Bytes, BytesMut};
@@ -46,7 +46,8 @@ pub enum Form {
 pub fn write_request(parts: &request::Parts) -> Bytes {
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     let fields = parts.headers.iter();
-    let size: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
+    let size: usize =
+        fields.map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum();
     // With two blanks, the version, and the ends of the line and of the head.
     let size = size + target.len() + parts.method.as_str().len() + 14;
     let mut head = Vec::with_capacity(size);
