@@ -146,26 +146,64 @@ async fn counting() -> (Origin, App, Arc<AtomicUsize>) {
     (origin, app, whole)
 }
 
-/// Section 8.1.1.
+/// Section 8.1.1, however the frames come: together, or when the service was long asked for what
+/// had come until then.
 #[tokio::test]
 async fn a_body_that_is_not_as_long_as_was_said_is_never_completed() {
-    for (said, data) in [("5", &b"abcd"[..]), ("3", b"abcd"), ("0", b"a"), ("5", b"")] {
-        for in_chunks in [false, true] {
+    let cases: [(&str, &[&[u8]]); 7] = [
+        ("5", &[b"abcd"]),
+        ("3", &[b"abcd"]),
+        ("3", &[b"abc", b"d"]),
+        ("0", &[b"a"]),
+        ("0", &[b"", b"a"]),
+        ("5", &[b""]),
+        ("5", &[b"ab", b"cd"]),
+    ];
+    for (said, parts) in cases {
+        for in_turns in [false, true] {
             let (origin, app, whole) = counting().await;
             let mut raw = Raw::connect(app.address).await;
             let fields = without(":method", &[(":method", "POST")]);
             raw.head(1, 0, &[&fields[..], &[("content-length", said)]].concat()).await;
-            if in_chunks {
-                raw.send(DATA, 0, 1, data).await;
-                raw.send(DATA, END_STREAM, 1, &[]).await;
-            } else {
-                raw.send(DATA, END_STREAM, 1, data).await;
+            let mut others = 0;
+            for (index, part) in parts.iter().enumerate() {
+                if in_turns {
+                    others += 1;
+                    assert_eq!(raw.get(1 + 2 * others).await, Outcome::Status(200));
+                }
+                let end = if index + 1 == parts.len() { END_STREAM } else { 0 };
+                raw.send(DATA, end, 1, part).await;
             }
             let outcome = raw.outcome(1).await;
             let refused = [Outcome::Status(400), Outcome::Reset(PROTOCOL_ERROR)];
-            assert!(refused.contains(&outcome), "{said} {data:?}: {outcome:?}");
+            assert!(refused.contains(&outcome), "{said} {parts:?}: {outcome:?}");
+            others += 1;
+            assert_eq!(raw.get(1 + 2 * others).await, Outcome::Status(200));
+            let heads = origin.heads();
+            assert_eq!(whole.load(SeqCst), others as usize, "{said} {parts:?} {heads:?}");
+        }
+    }
+}
+
+/// Its end may come in a frame of its own, with trailers or without.
+#[tokio::test]
+async fn a_body_as_long_as_was_said_is_complete_with_the_end_of_its_stream() {
+    for (said, data) in [("3", &b"abc"[..]), ("0", b""), ("00", b"")] {
+        for trailers in [false, true] {
+            let (_origin, app, whole) = counting().await;
+            let mut raw = Raw::connect(app.address).await;
+            let fields = without(":method", &[(":method", "POST")]);
+            raw.head(1, 0, &[&fields[..], &[("content-length", said)]].concat()).await;
+            raw.send(DATA, 0, 1, data).await;
             assert_eq!(raw.get(3).await, Outcome::Status(200));
-            assert_eq!(whole.load(SeqCst), 1, "{said} {data:?} {:?}", origin.heads());
+            assert_eq!(whole.load(SeqCst), 1, "{said}");
+            if trailers {
+                raw.head(1, END_STREAM, &[("x-sum", "7")]).await;
+            } else {
+                raw.send(DATA, END_STREAM, 1, &[]).await;
+            }
+            assert_eq!(raw.outcome(1).await, Outcome::Status(200));
+            assert_eq!(whole.load(SeqCst), 2, "{said}");
         }
     }
 }

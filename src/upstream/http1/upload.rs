@@ -2,7 +2,7 @@
 
 use super::head::write_request;
 use crate::base::body::{Body, BodyError, Source};
-use crate::base::http1::fields::write_last_chunk;
+use crate::base::http1::fields::{content_length, write_last_chunk};
 use crate::base::io::poll_write_parts;
 use crate::upstream::kept::Kept;
 use crate::upstream::stream::Stream;
@@ -27,12 +27,25 @@ pub struct Upload<S> {
     /// What goes after `data`: the end of a chunk, and at last of the message.
     tail: Bytes,
     body: Kept<S>,
-    chunked: bool,
+    framing: Framing,
     /// Whether a body was there at all.
     streamed: bool,
     rest: Rest,
     /// Whether TLS may hold back what was written.
     unflushed: bool,
+}
+
+/// Where the endpoint sees the end of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    /// The head says how much follows, or nothing does.
+    Length,
+    /// The head says that nothing follows, but the client has not ended its body yet. The head
+    /// waits for that: with a byte of a body the request is malformed, and must not be complete
+    /// (RFC 9113 section 8.1.1).
+    Nothing,
+    /// Chunks.
+    Chunks,
 }
 
 /// What is still to come from the client.
@@ -61,12 +74,17 @@ impl<S: Source> Upload<S> {
     /// Frames the request: by its own length if it has one, else in chunks (RFC 9112 section 6).
     pub fn new(mut parts: request::Parts, body: Kept<S>) -> Self {
         let streamed = body.is_streamed();
-        let chunked = streamed && !parts.headers.contains_key(CONTENT_LENGTH);
-        if chunked {
+        let framing = match parts.headers.get(CONTENT_LENGTH) {
+            _ if !streamed => Framing::Length,
+            Some(length) if content_length(length.as_bytes()) == Ok(0) => Framing::Nothing,
+            Some(_) => Framing::Length,
+            None => Framing::Chunks,
+        };
+        if framing == Framing::Chunks {
             parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let rest = if streamed { Rest::Coming } else { Rest::Nothing };
-        Self { chunked, streamed, ..Self::with_head(&parts, body, rest) }
+        Self { framing, streamed, ..Self::with_head(&parts, body, rest) }
     }
 
     /// A request for another protocol, in which `tunnel` is what the client sends then.
@@ -82,7 +100,7 @@ impl<S: Source> Upload<S> {
             data: Bytes::new(),
             tail: Bytes::new(),
             body,
-            chunked: false,
+            framing: Framing::Length,
             streamed: false,
             rest,
             unflushed: false,
@@ -172,6 +190,12 @@ impl<S: Source> Upload<S> {
             // The first part of the body goes out with the head, if it is there already.
             let coming = self.rest == Rest::Coming;
             let waiting = coming && self.is_drained() && self.poll_body(cx)?.is_pending();
+            if self.framing == Framing::Nothing && self.rest == Rest::Coming {
+                if waiting {
+                    return Poll::Pending;
+                }
+                continue;
+            }
             if self.written == self.head.len() && self.is_drained() {
                 if self.unflushed {
                     ready!(Pin::new(&mut *stream).poll_flush(cx))
@@ -204,8 +228,13 @@ impl<S: Source> Upload<S> {
         })?;
         match frame.into_data() {
             Ok(data) if data.is_empty() => {}
+            Ok(_) if self.framing == Framing::Nothing => {
+                self.rest = Rest::Broken;
+                let error = BodyError::Source("more came than was said".into());
+                return Poll::Ready(Err(UploadError::Body(error)));
+            }
             Ok(data) => {
-                if self.chunked {
+                if self.framing == Framing::Chunks {
                     let mut size = BytesMut::with_capacity(18);
                     // Writing into memory does not fail.
                     let _ = write!(size, "{:x}\r\n", data.len());
@@ -221,7 +250,7 @@ impl<S: Source> Upload<S> {
 
     fn finish(&mut self, trailers: Option<HeaderMap>) {
         self.rest = Rest::Nothing;
-        if self.chunked {
+        if self.framing == Framing::Chunks {
             self.tail = write_last_chunk(trailers);
         }
     }
