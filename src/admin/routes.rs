@@ -4,6 +4,7 @@ use super::State;
 use super::answer::{Answer, json as answer};
 use crate::base::units;
 use crate::proxy::snapshot::{Route, Snapshot};
+use crate::proxy::terms::Terms;
 use crate::split::{Arm, PoolIndex, Split};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -74,7 +75,8 @@ pub(super) fn json(state: &State, _: &[u8]) -> Answer {
 }
 
 fn shown(snapshot: &Snapshot, index: usize, route: &Route) -> Shown {
-    let Route { name, split, timeouts, retry, .. } = route;
+    let Route { name, split, terms, .. } = route;
+    let Terms { timeouts, retry, .. } = &**terms;
     let pool = |pool: PoolIndex| snapshot.pool_name(pool).cloned().unwrap_or_default();
     Shown {
         name: Arc::clone(name),

@@ -71,7 +71,7 @@ pub(super) fn json(state: &State, _: &[u8]) -> Answer {
     let mut pools: Vec<_> = snapshot.pools.iter().map(|pool| of_pool(&pool.series)).collect();
     let routes = snapshot.routes.iter();
     let routes = routes.filter_map(|route| of_route(&snapshot, route, &mut pools)).collect();
-    let unmatched = snapshot.unmatched.choice(None, None).map_or(0, |choice| requests(choice).0);
+    let unmatched = snapshot.unmatched.cell(None, None).map_or(0, |cell| requests(&cell.choice).0);
     answer(&Stats {
         generation: snapshot.generation,
         time: clock::unix_seconds(),
@@ -96,13 +96,13 @@ fn of_route(snapshot: &Snapshot, route: &Route, pools: &mut [OfPool]) -> Option<
         let arm = name.map(|_| index);
         let mut decisions = Map::new();
         for pool in route.split.pools() {
-            let Some(choice) = counts.choice(arm, Some(pool)) else { continue };
+            let Some(cell) = counts.cell(arm, Some(pool)) else { continue };
             if let Some(of_pool) = pools.get_mut(pool.0) {
-                let (requests, errors) = requests(choice);
+                let (requests, errors) = requests(&cell.choice);
                 of_pool.requests += requests;
                 of_pool.errors += errors;
             }
-            let decided = decided(choice);
+            let decided = decided(&cell.choice);
             if decided > 0 {
                 let name = snapshot.pool_name(pool).map_or("", |name| name);
                 decisions.insert(name.to_owned(), decided.into());
@@ -143,7 +143,7 @@ fn of_pool(series: &PoolSeries) -> OfPool {
 }
 
 fn add_durations(counts: &Counts, pool: PoolIndex, of_pool: &mut OfPool) {
-    let Some(series) = counts.duration(Some(pool)) else { return };
+    let Some(series) = counts.cell(None, Some(pool)).map(|cell| &cell.duration) else { return };
     let mut buckets = [0; Durations::BOUNDS.len() + 1];
     let nanoseconds: u64 = series.shards.iter().map(|shard| shard.add_to(&mut buckets)).sum();
     of_pool.seconds += seconds(nanoseconds);

@@ -40,7 +40,7 @@ pub struct Bounds {
 
 /// The slowest that a body may come: waiting for it may take `grace` in all, and a second more for
 /// every `bytes_per_second` that came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Floor {
     /// What earns a second.
     pub bytes_per_second: u64,

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 /// A status such as `503`, or a class such as `5xx` (RFC 9110 section 15).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StatusPattern {
     from: u16,
     to: u16,

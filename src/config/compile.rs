@@ -11,6 +11,7 @@ use crate::predicate::{Condition, Match, PathRule, Segments};
 use crate::proxy::ambiguity::Ambiguity;
 use crate::proxy::retry::Retry;
 use crate::proxy::snapshot::{Counts, Route, Snapshot};
+use crate::proxy::terms::{KnownTerms, Terms};
 use crate::route::{Entry, Table};
 use crate::split::{PoolNames, Split, SplitConfig};
 use crate::telemetry::metrics::{Metrics, SplitWeight};
@@ -74,10 +75,12 @@ fn snapshot(
     let names: PoolNames = names.collect();
     let mut entries = Vec::with_capacity(config.routes.len());
     let mut routes = Vec::with_capacity(config.routes.len());
+    let mut known_terms = KnownTerms::default();
     for route in config.routes.iter().take(ROUTES_MAX) {
         courtesy::give_way();
         entries.push(entry(route, &segments, problems));
-        routes.push(self::route(route, &segments, &names, metrics, problems));
+        let terms = known_terms.share(terms(route));
+        routes.push(self::route(route, terms, &segments, &names, metrics, problems));
     }
     Snapshot {
         generation,
@@ -122,6 +125,7 @@ fn entry(route: &RouteConfig, segments: &Segments, problems: &mut Problems) -> E
 
 fn route(
     config: &RouteConfig,
+    terms: Arc<Terms>,
     segments: &Segments,
     names: &PoolNames,
     metrics: &Metrics,
@@ -135,15 +139,17 @@ fn route(
         fallback: config.fallback.as_ref(),
     };
     let split = Split::compile(split, segments, names, problems);
+    let counts = Counts::resolve(metrics, &config.name, &split, names);
+    Route { name: config.name.value.as_str().into(), split, terms, counts }
+}
+
+fn terms(config: &RouteConfig) -> Terms {
     let retry = config.retry.as_ref().map(|retry| retry.value.clone()).unwrap_or_default();
-    Route {
-        name: config.name.value.as_str().into(),
-        counts: Counts::resolve(metrics, &config.name, &split, names),
+    Terms {
         timeouts: (&config.timeouts).into(),
-        upgrades: config.upgrades.as_slice().into(),
         limits: (&config.limits).into(),
         retry: Retry::new(&retry),
-        split,
+        upgrades: config.upgrades.as_slice().into(),
     }
 }
 

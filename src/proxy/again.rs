@@ -111,7 +111,7 @@ impl<'a> Delivery<'a> {
         let judge = self.judge(pool, 0);
         match self.attempt(&place, judge.as_deref(), false).await {
             Ok(answer) => Ok((answer, place)),
-            Err(Failure::Cause(cause)) if self.route.retry.attempts == 0 => {
+            Err(Failure::Cause(cause)) if self.route.terms.retry.attempts == 0 => {
                 tell(pool, Failure::Cause(cause), &[Rc::clone(place.endpoint())]);
                 Err(cause)
             }
@@ -157,7 +157,7 @@ impl<'a> Delivery<'a> {
         let mut unreached = Vec::new();
         // What has failed is not in flight while the next attempt waits.
         drop(place);
-        for retry in 1..=self.route.retry.attempts {
+        for retry in 1..=self.route.terms.retry.attempts {
             tell(current, failure, &tried);
             if is_unreached(failure) {
                 unreached.extend(tried.last().map(Rc::clone));
@@ -215,7 +215,7 @@ impl<'a> Delivery<'a> {
         unseen: bool,
         pool: &Rc<LocalPool>,
     ) -> Result<Option<Retrying>, Error> {
-        let retry = &self.route.retry;
+        let retry = &self.route.terms.retry;
         let allowed = cause.may_succeed_elsewhere()
             && (unseen
                 || (self.manner.upgrade.is_none() && retry.retries(cause, &self.manner.method)));
@@ -244,7 +244,7 @@ impl<'a> Delivery<'a> {
 
     /// Waits before a retry, but not longer than to the end of the exchange.
     async fn pause(&mut self, retry: u8) -> Result<(), Error> {
-        let pause = self.route.retry.pause(retry, self.proxy.random());
+        let pause = self.route.terms.retry.pause(retry, self.proxy.random());
         let waiting = async {
             tokio::time::sleep(pause).await;
             Ok::<_, Error>(())
@@ -254,7 +254,7 @@ impl<'a> Delivery<'a> {
 
     /// Who judges the response to the attempt after so many retries; nobody if it is the last.
     fn judge(&self, pool: &'a Rc<LocalPool>, retries: u8) -> Option<Box<Judge<'a>>> {
-        let retry: &'a Retry = &self.route.retry;
+        let retry: &'a Retry = &self.route.terms.retry;
         let more =
             retries < retry.attempts && retry.looks_at_responses && self.manner.upgrade.is_none();
         let Manner { method, call, .. } = self.manner;
@@ -276,10 +276,10 @@ impl<'a> Delivery<'a> {
             upgrade: manner.upgrade.as_deref(),
             progress: manner.progress.as_deref(),
             informational: manner.informational.as_ref(),
-            connect: self.route.timeouts.connect,
+            connect: self.route.terms.timeouts.connect,
             response: &manner.deadlines,
             retry,
-            repeat: match self.route.retry.may_repeat(&manner.method) {
+            repeat: match self.route.terms.retry.may_repeat(&manner.method) {
                 false => Repeat::Never,
                 true if manner.whole => Repeat::Always,
                 true => Repeat::Early,

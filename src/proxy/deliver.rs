@@ -142,16 +142,16 @@ fn prepare(
         .ok_or(Error::NoRoute)?;
     let (way, pool) =
         way.and_then(|way| Some((way, local.pool(way.pool)?.0))).ok_or(Error::NoEndpoint)?;
-    route.limits.admit(&incoming)?;
+    route.terms.limits.admit(&incoming)?;
     let upgrade = grant(asked, route)?;
 
-    let end = End::of(&route.timeouts, call, &parts.headers);
+    let end = End::of(&route.terms.timeouts, call, &parts.headers);
     let refused = route.split.override_header().filter(|_| decision.choice.override_refused);
     prepare_request(&mut parts, downstream, refused, upgrade.as_deref());
     let method = parts.method.clone();
     let informational = incoming.informational();
     let fits = incoming.size_hint().lower() <= KEPT_BYTES_MAX as u64;
-    let keeps = upgrade.is_none() && fits && route.retry.keeps_body(&method, call);
+    let keeps = upgrade.is_none() && fits && route.terms.retry.keeps_body(&method, call);
     let protocol = protocol(&local, pool, elsewhere);
     // Nobody looks at the fields of a response that goes out as HTTP/1.1.
     let lines = incoming.is_http1() && !call && upgrade.is_none();
@@ -165,7 +165,7 @@ fn prepare(
         form: if lines { Form::Lines } else { Form::Map },
         whole: progress.is_none() || keeps,
         informational,
-        deadlines: proxy.deadlines(route.timeouts.response),
+        deadlines: proxy.deadlines(route.terms.timeouts.response),
         upgrade,
         progress,
     };
@@ -183,7 +183,7 @@ fn asked(proxy: &Proxy, parts: &mut Parts, incoming: &Incoming) -> Option<Box<Up
 /// What the route lets through of what is asked for; the rest goes on as a request without it.
 fn grant(asked: Option<Box<Upgrade>>, route: &Route) -> Result<Option<Box<Upgrade>>, Error> {
     match asked {
-        Some(asked) if asked.is_one_of(&route.upgrades) => Ok(Some(asked)),
+        Some(asked) if asked.is_one_of(&route.terms.upgrades) => Ok(Some(asked)),
         Some(asked) if asked.is_extended() => Err(Error::UpgradeRefused),
         _ => Ok(None),
     }
@@ -196,8 +196,8 @@ fn body(
     upgrade: bool,
 ) -> (Body<Incoming>, Option<Rc<Progress>>) {
     let incoming = if upgrade { incoming.into_tunnel() } else { incoming };
-    let mut body = Body::stream(incoming, route.timeouts.idle);
-    if let Some(bounds) = route.limits.bounds().filter(|_| !upgrade) {
+    let mut body = Body::stream(incoming, route.terms.timeouts.idle);
+    if let Some(bounds) = route.terms.limits.bounds().filter(|_| !upgrade) {
         body.bound(bounds);
     }
     let progress = body.progress();
@@ -254,7 +254,7 @@ fn check_and_decide(
 /// Whether a retry may leave the pool that was decided for; not if the request names it itself.
 fn may_leave(snapshot: &Snapshot, decision: &Decision) -> bool {
     let route = decision.route.and_then(|route| snapshot.routes.get(route));
-    let retry = route.map(|route| &route.retry);
+    let retry = route.map(|route| &route.terms.retry);
     let retry = retry.filter(|retry| retry.attempts > 0 && retry.pool == RetryPool::Fallback);
     retry.is_some() && decision.choice.reason != Some(Reason::Override)
 }
@@ -319,7 +319,7 @@ fn relay(
     prepare_response(&mut parts, downstream, upgrade.as_deref());
     let both = upgrade.is_some() || receiving.is_sending();
     let lines = receiving.take_lines();
-    let mut body = Body::stream(receiving, route.timeouts.idle);
+    let mut body = Body::stream(receiving, route.terms.timeouts.idle);
     if let Some(progress) = sent.progress.as_ref().filter(|_| both) {
         // Nothing is idle as long as something moves in either direction.
         body = body.beside(Rc::clone(progress));

@@ -9,7 +9,7 @@ use crate::base::body::{BodyError, Owned, Owner, Progress};
 use crate::base::bounds::Exceeded;
 use crate::base::clock;
 use crate::telemetry::metrics::{CAUSES_MAX, Metric, Metrics, Source};
-use crate::telemetry::series::{NO_STATUS, RouteShard};
+use crate::telemetry::series::NO_STATUS;
 use crate::telemetry::shard::Counter;
 use crate::telemetry::sink::Sink;
 use crate::upstream::local::Place;
@@ -54,9 +54,9 @@ impl Exchange {
         if decision.choice.override_refused {
             shard.overrides_refused.increment();
         }
-        let choice = counts.choice(decision.choice.arm, decision.choice.pool);
-        if let (Some(choice), Some(reason)) = (choice, decision.choice.reason)
-            && let Some(counter) = choice.shards.of(worker).reasons.get(reason.index())
+        let counted = counts.cell(decision.choice.arm, decision.choice.pool);
+        if let (Some(cell), Some(reason)) = (counted, decision.choice.reason)
+            && let Some(counter) = cell.choice.shards.of(worker).reasons.get(reason.index())
         {
             counter.increment();
         }
@@ -96,10 +96,6 @@ impl Exchange {
     pub fn failed(&mut self, cause: Error) {
         self.cause.get_or_insert(cause);
     }
-
-    fn route_shard(&self) -> &RouteShard {
-        self.local.snapshot.counts(self.decision.route).route.shards.of(self.proxy.worker)
-    }
 }
 
 impl Drop for Exchange {
@@ -110,20 +106,18 @@ impl Drop for Exchange {
         let choice = self.decision.choice;
         let (snapshot, worker) = (&self.local.snapshot, self.proxy.worker);
         let counts = snapshot.counts(self.decision.route);
-        if let Some(series) = counts.choice(choice.arm, choice.pool) {
-            series.shards.of(worker).codes.increment(self.code);
-        }
         let duration = clock::now().saturating_duration_since(self.started);
-        if let Some(series) = counts.duration(choice.pool) {
-            series.shards.of(worker).observe(duration);
+        if let Some(cell) = counts.cell(choice.arm, choice.pool) {
+            cell.choice.shards.of(worker).codes.increment(self.code);
+            cell.duration.shards.of(worker).observe(duration);
             if self.call {
-                series.grpc.of(worker).increment(self.grpc_status);
+                cell.duration.grpc.of(worker).increment(self.grpc_status);
             }
         }
         if let Some(statuses) = &snapshot.statuses {
             statuses.observe(worker, self.code, duration);
         }
-        self.route_shard().in_flight.add(-1);
+        counts.route.shards.of(worker).in_flight.add(-1);
         if let Some(cause) = self.cause
             && let Some(counter) =
                 self.proxy.metrics.causes.of(self.proxy.worker).get(cause as usize)

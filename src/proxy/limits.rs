@@ -30,7 +30,7 @@ impl Default for RouteLimitsConfig {
 }
 
 /// The compiled form of [`RouteLimitsConfig`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Limits {
     body_bytes: Option<u64>,
     floor: Option<Floor>,

@@ -18,6 +18,7 @@ pub mod limits;
 pub mod path;
 pub mod retry;
 pub mod snapshot;
+pub mod terms;
 pub mod timeouts;
 pub mod upgrade;
 pub mod worker;

@@ -34,7 +34,7 @@ pub struct RetryConfig {
 }
 
 /// Whether a retry may leave the pool that was chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum RetryPool {
     /// It goes to another endpoint of the same pool.
@@ -45,7 +45,7 @@ pub enum RetryPool {
 }
 
 /// The pause before a retry: by chance between 0 and a time that doubles with each retry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct BackoffConfig {
     /// The longest pause before the first retry.
@@ -77,7 +77,7 @@ impl Default for RetryConfig {
 }
 
 /// The most retries at one time, as a part of the active requests of the pool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct BudgetConfig {
     /// The part of the active requests, in percent.
@@ -94,7 +94,7 @@ impl Default for BudgetConfig {
 }
 
 /// What is retried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RetryOn {
     /// No connection could be made: always retried, since no endpoint has seen the request.
     ConnectFailure,
@@ -213,7 +213,7 @@ impl JsonSchema for RetryOn {
 }
 
 /// The compiled form of [`RetryConfig`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Retry {
     /// The most retries of one request.
     pub attempts: u8,

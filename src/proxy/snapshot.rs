@@ -2,12 +2,9 @@
 
 use super::ambiguity::Ambiguity;
 use super::decide::Usability;
-use super::limits::Limits;
-use super::retry::Retry;
-use super::timeouts::Timeouts;
-use super::upgrade::ProtocolName;
+use super::terms::Terms;
 use crate::route::Table;
-use crate::split::{PoolIndex, PoolNames, Split};
+use crate::split::{Arm, PoolIndex, PoolNames, Split};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::series::{ChoiceSeries, DurationSeries, RouteSeries};
 use crate::telemetry::statuses::StatusSeries;
@@ -38,34 +35,43 @@ pub struct Snapshot {
     pub statuses: Option<Arc<StatusSeries>>,
 }
 
-/// A compiled route.
+/// A compiled route. Of thousands of them few are in the processor's caches, so it has little, and
+/// what is asked for together lies together.
 #[derive(Debug)]
 pub struct Route {
-    /// Its name.
-    pub name: Arc<str>,
     /// How its traffic divides.
     pub split: Split,
-    /// How long things may take.
-    pub timeouts: Timeouts,
-    /// How much its requests may send.
-    pub limits: Limits,
-    /// How often an attempt is repeated.
-    pub retry: Retry,
-    /// What its clients may change to.
-    pub upgrades: Box<[ProtocolName]>,
     /// What is counted for it.
     pub counts: Counts,
+    /// How long things may take, how much may be sent, how often again, and to what is changed.
+    pub terms: Arc<Terms>,
+    /// Its name.
+    pub name: Arc<str>,
 }
+
+const _: () = assert!(size_of::<Route>() <= 128, "a route takes no more than two cache lines");
 
 /// The series of one route, by arm and pool.
 #[derive(Debug)]
 pub struct Counts {
     /// The route's own.
     pub route: Arc<RouteSeries>,
-    pools: Box<[PoolIndex]>,
+    /// How many arms there are.
     arms: usize,
-    choices: Box<[Arc<ChoiceSeries>]>,
-    durations: Box<[Arc<DurationSeries>]>,
+    /// How many cells there are for each arm, and for requests that no arm decided.
+    width: usize,
+    /// Arm by arm.
+    cells: Box<[Cell]>,
+}
+
+/// What is counted for one pool, or for none, as one arm chose it, or none did.
+#[derive(Debug)]
+pub struct Cell {
+    pool: Option<PoolIndex>,
+    /// By arm and pool.
+    pub choice: Arc<ChoiceSeries>,
+    /// By pool.
+    pub duration: Arc<DurationSeries>,
 }
 
 impl Counts {
@@ -73,42 +79,31 @@ impl Counts {
     pub fn resolve(metrics: &Metrics, route: &str, split: &Split, names: &PoolNames) -> Self {
         let series = metrics.route(route);
         let nobody: Arc<str> = "".into();
-        let pools: Vec<(PoolIndex, Arc<str>)> =
-            split.pools().map(|pool| (pool, names.name(pool).unwrap_or_default().into())).collect();
-        let mut choices = Vec::with_capacity((split.arms().len() + 1) * (pools.len() + 1));
-        for arm in split.arms() {
-            let name: Arc<str> = arm.name().into();
-            for (pool, pool_name) in &pools {
-                let declared = arm.pools().any(|(known, _)| known == *pool);
-                choices.push(series.choice(&name, pool_name, declared));
+        let with_name = |pool| (Some(pool), names.name(pool).unwrap_or_default().into());
+        let pools = split.pools().map(with_name).chain([(None, Arc::clone(&nobody))]);
+        let pools: Vec<(Option<PoolIndex>, Arc<str>)> = pools.collect();
+        let durations: Vec<_> = pools.iter().map(|(_, name)| series.duration(name)).collect();
+        let arms = split.arms().iter().map(Some).chain([None]);
+        let mut cells = Vec::with_capacity((split.arms().len() + 1) * pools.len());
+        for arm in arms {
+            let name = arm.map_or_else(|| Arc::clone(&nobody), |arm| arm.name().into());
+            for ((pool, pool_name), duration) in pools.iter().zip(&durations) {
+                let mut shared = arm.into_iter().flat_map(Arm::pools);
+                let declared = shared.any(|(known, _)| Some(known) == *pool);
+                let choice = series.choice(&name, pool_name, declared);
+                cells.push(Cell { pool: *pool, choice, duration: Arc::clone(duration) });
             }
-            choices.push(series.choice(&name, &nobody, false));
         }
-        let names = || pools.iter().map(|(_, name)| name).chain([&nobody]);
-        choices.extend(names().map(|pool| series.choice(&nobody, pool, false)));
-        Self {
-            durations: names().map(|name| series.duration(name)).collect(),
-            route: series,
-            pools: pools.iter().map(|(pool, _)| *pool).collect(),
-            arms: split.arms().len(),
-            choices: choices.into(),
-        }
+        let (arms, width) = (split.arms().len(), pools.len());
+        Self { route: series, arms, width, cells: cells.into() }
     }
 
-    /// The series of an arm and a pool, either of which there may be none of.
-    pub fn choice(&self, arm: Option<usize>, pool: Option<PoolIndex>) -> Option<&ChoiceSeries> {
-        let row = arm.unwrap_or(self.arms);
-        self.choices.get(row * (self.pools.len() + 1) + self.place(pool)).map(AsRef::as_ref)
-    }
-
-    /// The durations of a pool, of which there may be none.
-    pub fn duration(&self, pool: Option<PoolIndex>) -> Option<&DurationSeries> {
-        self.durations.get(self.place(pool)).map(AsRef::as_ref)
-    }
-
-    fn place(&self, pool: Option<PoolIndex>) -> usize {
-        let place = pool.and_then(|pool| self.pools.iter().position(|known| *known == pool));
-        place.unwrap_or(self.pools.len())
+    /// The series of an arm and a pool, either of which there may be none of. Another route's pool
+    /// counts as none.
+    pub fn cell(&self, arm: Option<usize>, pool: Option<PoolIndex>) -> Option<&Cell> {
+        let row = arm.unwrap_or(self.arms) * self.width;
+        let cells = self.cells.get(row..row + self.width)?;
+        cells.iter().find(|cell| cell.pool == pool).or_else(|| cells.last())
     }
 }
 

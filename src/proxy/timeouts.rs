@@ -39,7 +39,7 @@ impl Default for TimeoutsConfig {
 }
 
 /// The compiled form of [`TimeoutsConfig`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Timeouts {
     /// The whole exchange, if it is limited.
     pub request: Option<Duration>,

@@ -3,7 +3,7 @@
 use super::hash::StringMap;
 use super::table::Found;
 use super::trie::Trie;
-use crate::predicate::{Condition, Match, PathRule};
+use crate::predicate::{Condition, Head, Match, PathRule};
 use std::cmp::Reverse;
 use std::sync::Arc;
 
@@ -68,9 +68,26 @@ const ASTERISK: &str = "*";
 /// The rules of one host by path; rules of one path are kept in the order they were added in.
 #[derive(Debug, Default)]
 pub(super) struct PathIndex {
-    exact: StringMap<Vec<Arc<Rule>>>,
-    prefixes: Trie<Vec<Arc<Rule>>>,
-    regexes: Vec<Arc<Rule>>,
+    exact: StringMap<Vec<Candidate>>,
+    prefixes: Trie<Vec<Candidate>>,
+    regexes: Vec<Candidate>,
+}
+
+/// A rule in a list of the index.
+#[derive(Debug)]
+pub(super) struct Candidate {
+    pub(super) rule: Arc<Rule>,
+    /// That of the rule, which then need not be looked at.
+    pub(super) found: Found,
+    /// Whether the rule asks for nothing but the path.
+    pub(super) always: bool,
+}
+
+impl Candidate {
+    /// Whether all but the path is as asked.
+    pub(super) fn holds(&self, head: &Head<'_>) -> bool {
+        self.always || self.rule.rest.holds(head)
+    }
 }
 
 impl PathIndex {
@@ -84,15 +101,21 @@ impl PathIndex {
             PathRule::Regex(_) => &mut self.regexes,
         };
         // A route that names a host twice adds its rules twice in a row.
-        if !rules.last().is_some_and(|last| Arc::ptr_eq(last, rule)) {
-            rules.push(Arc::clone(rule));
+        if !rules.last().is_some_and(|last| Arc::ptr_eq(&last.rule, rule)) {
+            let (found, always) = (rule.found, rule.rest.is_always());
+            rules.push(Candidate { rule: Arc::clone(rule), found, always });
         }
     }
 
     /// The first rule, most specific path first, that takes the path and passes the test.
-    pub(super) fn first(&self, path: &str, test: &mut impl FnMut(&Rule) -> bool) -> Option<Found> {
-        let mut passing =
-            |rules: &Vec<Arc<Rule>>| rules.iter().find(|rule| test(rule)).map(|rule| rule.found);
+    pub(super) fn first(
+        &self,
+        path: &str,
+        test: &mut impl FnMut(&Candidate) -> bool,
+    ) -> Option<Found> {
+        let mut passing = |rules: &Vec<Candidate>| {
+            rules.iter().find(|candidate| test(candidate)).map(|candidate| candidate.found)
+        };
         if let Some(found) = self.exact.get(path).and_then(&mut passing) {
             return Some(found);
         }
@@ -100,7 +123,8 @@ impl PathIndex {
             return Some(found);
         }
         let mut regexes = self.regexes.iter();
-        regexes.find(|rule| rule.takes_path(path) && test(rule)).map(|rule| rule.found)
+        let takes = |candidate: &&Candidate| candidate.rule.takes_path(path) && test(candidate);
+        regexes.find(takes).map(|candidate| candidate.found)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which route: all routes by host and path, and the one walk that serving and explaining share.
 
 use super::hash::StringMap;
-use super::path::{PathIndex, Rule};
+use super::path::{Candidate, PathIndex, Rule};
 use super::trie::Trie;
 use crate::predicate::{Head, HostnamePattern, Match};
 use std::collections::HashSet;
@@ -88,7 +88,7 @@ impl Table {
 
     /// The route that takes the request; allocates nothing.
     pub fn find(&self, head: &Head<'_>) -> Option<Found> {
-        self.first(head, |rule| rule.rest.holds(head))
+        self.first(head, |candidate| candidate.holds(head))
     }
 
     /// The same as [`Table::find`], telling every candidate in the order tried, with the first
@@ -99,12 +99,12 @@ impl Table {
         observe: &mut dyn FnMut(Found, Option<String>),
     ) -> Option<Found> {
         let mut told = HashSet::new();
-        self.first(head, |rule| {
-            let holds = rule.rest.holds(head);
+        self.first(head, |candidate| {
+            let holds = candidate.holds(head);
             // A route with several hostnames may be a candidate under each of them.
-            if told.insert(rule.found) {
-                let failure = || rule.rest.failure(head).unwrap_or_default();
-                observe(rule.found, (!holds).then(failure));
+            if told.insert(candidate.found) {
+                let failure = || candidate.rule.rest.failure(head).unwrap_or_default();
+                observe(candidate.found, (!holds).then(failure));
             }
             holds
         })
@@ -135,7 +135,7 @@ impl Table {
         reach.into_iter().flat_map(|reach| reach.rules.iter().map(|rule| rule.summary()))
     }
 
-    fn first(&self, head: &Head<'_>, mut test: impl FnMut(&Rule) -> bool) -> Option<Found> {
+    fn first(&self, head: &Head<'_>, mut test: impl FnMut(&Candidate) -> bool) -> Option<Found> {
         let mut in_host = |paths: &PathIndex| paths.first(head.path, &mut test);
         if let Some(found) = self.exact.get(head.host).and_then(&mut in_host) {
             return Some(found);

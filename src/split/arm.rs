@@ -80,19 +80,19 @@ impl JsonSchema for To {
 /// A compiled arm.
 #[derive(Debug)]
 pub struct Arm {
-    pub(super) name: String,
     pub(super) when: Condition,
-    pub(super) shares: Vec<Share>,
+    pub(super) shares: Box<[Share]>,
+    pub(super) name: Box<str>,
 }
 
 /// One pool's share of an arm.
 #[derive(Debug)]
 pub(super) struct Share {
     pub(super) pool: PoolIndex,
-    pub(super) name: String,
     pub(super) weight: Weight,
     /// What is hashed before a key: the salt, a zero, the pool's name, a zero.
     pub(super) prefix: Box<[u8]>,
+    pub(super) name: Box<str>,
 }
 
 impl Arm {
@@ -115,7 +115,7 @@ impl Arm {
 impl Share {
     pub(super) fn new(pool: PoolIndex, name: &str, weight: Weight, salt: &str) -> Self {
         let prefix = [salt, "\0", name, "\0"].concat().into_bytes().into();
-        Self { pool, name: name.to_owned(), weight, prefix }
+        Self { pool, weight, prefix, name: name.into() }
     }
 }
 

@@ -117,7 +117,7 @@ mod tests {
             let key: Vec<u8> = (0..key.len()).step_by(2).map(byte).collect();
             let shares = shares(salt, weights);
             let (chosen, first) = best(&shares, &key, &|_| true).unwrap();
-            assert_eq!((shares[chosen.0].name.as_str(), first), (pool, true), "{row}");
+            assert_eq!((&*shares[chosen.0].name, first), (pool, true), "{row}");
             rows += 1;
         }
         assert_eq!(rows, 2_100);

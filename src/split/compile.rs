@@ -49,12 +49,12 @@ impl Split {
         let mut pools = Pools { names: pools, used: Vec::new() };
         let salt = cohort.and_then(|cohort| cohort.salt.as_ref()).unwrap_or(&route.value);
         let compile_arm = |(index, arm): (usize, &ArmConfig)| Arm {
-            name: label(index, arm),
+            name: label(index, arm).into(),
             when: arm
                 .when
                 .as_ref()
                 .map_or_else(Condition::always, |when| when.compile(segments, problems)),
-            shares: pools.shares(&arm.to, salt, problems),
+            shares: pools.shares(&arm.to, salt, problems).into(),
         };
         let compiled: Vec<_> = arms.iter().enumerate().map(compile_arm).collect();
         // A condition that is wrong may stand for any other: what follows from it is no news.
@@ -68,11 +68,11 @@ impl Split {
                 .and_then(|name| pools.index(name, name.at, problems)),
         });
         Self {
-            override_: override_.map(Override::compile),
+            override_: override_.map(Override::compile).map(Box::new),
             fallback: fallback.and_then(|name| pools.index(name, name.at, problems)),
-            arms: compiled,
-            cohort,
-            pools: pools.used,
+            arms: compiled.into(),
+            cohort: cohort.map(Box::new),
+            pools: pools.used.into(),
         }
     }
 }

@@ -26,12 +26,13 @@ use overriding::{Asked, Override};
 /// How one route's traffic divides among pools.
 #[derive(Debug, Default)]
 pub struct Split {
-    override_: Option<Override>,
-    arms: Vec<Arm>,
-    cohort: Option<Cohort>,
+    /// In a box, as the cohort is, because most routes have none.
+    override_: Option<Box<Override>>,
+    arms: Box<[Arm]>,
+    cohort: Option<Box<Cohort>>,
     fallback: Option<PoolIndex>,
     /// Every pool that the route may use, with its name.
-    pools: Vec<(String, PoolIndex)>,
+    pools: Box<[(String, PoolIndex)]>,
 }
 
 impl Split {
@@ -47,7 +48,7 @@ impl Split {
         random: Option<u64>,
     ) -> Choice {
         let asks = |override_: &Override| override_.asked(head, &self.pools);
-        let asked = self.override_.as_ref().map_or(Asked::Nothing, asks);
+        let asked = self.override_.as_deref().map_or(Asked::Nothing, asks);
         let left_out = match asked {
             Asked::Pool(pool) if usable(pool) => {
                 let reason = Some(Reason::Override);
@@ -141,7 +142,7 @@ impl Split {
         random: Option<u64>,
     ) -> Option<(Option<PoolIndex>, Reason)> {
         let or_fallback = |first, reason| if first { reason } else { Reason::Fallback };
-        if let [only] = arm.shares.as_slice() {
+        if let [only] = &*arm.shares {
             return usable(only.pool).then_some((Some(only.pool), Reason::Single));
         }
         let mut reason = Reason::Weight;

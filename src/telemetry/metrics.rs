@@ -194,11 +194,6 @@ impl Metrics {
         }
     }
 
-    /// How many workers count.
-    pub fn workers(&self) -> usize {
-        self.workers
-    }
-
     /// The series of a route, the one in use if there is one.
     pub fn route(&self, route: &str) -> Arc<RouteSeries> {
         shared(&mut self.routes.lock(), route.into(), || RouteSeries::new(route, self.workers))

@@ -48,13 +48,14 @@ pub struct ChoiceSeries {
     pub shards: Shards<ChoiceShard>,
 }
 
-/// One worker's part of a [`ChoiceSeries`].
+/// One worker's part of a [`ChoiceSeries`]. The reasons and the codes met first share a cache line.
 #[derive(Debug, Default)]
+#[repr(C, align(64))]
 pub struct ChoiceShard {
-    /// Finished requests by status.
-    pub codes: Codes,
     /// Decisions by reason, in the order of the reasons' numbers.
     pub reasons: [Counter; REASONS.len()],
+    /// Finished requests by status.
+    pub codes: Codes,
 }
 
 /// How long a route's requests to one pool took, and how its gRPC calls ended.

@@ -5,31 +5,35 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// The number of a worker, from 0; the control plane has the one after the last.
+/// The number of a worker, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkerIndex(pub usize);
 
 /// A value per worker, made when that worker first needs it.
 #[derive(Debug)]
-pub struct Shards<T>(Box<[OnceLock<Box<T>>]>);
+pub struct Shards<T> {
+    /// In its place, because where there is one worker, nothing else need be looked at.
+    first: OnceLock<Box<T>>,
+    others: Box<[OnceLock<Box<T>>]>,
+}
 
 impl<T: Default> Shards<T> {
     /// Room for so many workers.
     pub fn new(workers: usize) -> Self {
-        Self((0..workers.max(1)).map(|_| OnceLock::new()).collect())
+        let others = (1..workers).map(|_| OnceLock::new()).collect();
+        Self { first: OnceLock::new(), others }
     }
 
     /// The shard of one worker.
     pub fn of(&self, worker: WorkerIndex) -> &T {
-        // There is always at least one shard, and a worker's index is below their number.
-        let index = worker.0.min(self.0.len() - 1);
-        #[expect(clippy::indexing_slicing, reason = "bounded in the line above")]
-        self.0[index].get_or_init(Box::default)
+        let other = worker.0.checked_sub(1).and_then(|index| self.others.get(index));
+        other.unwrap_or(&self.first).get_or_init(Box::default)
     }
 
     /// All shards that were ever needed.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().filter_map(OnceLock::get).map(AsRef::as_ref)
+        let all = std::iter::once(&self.first).chain(&self.others);
+        all.filter_map(OnceLock::get).map(AsRef::as_ref)
     }
 }
 
@@ -87,8 +91,9 @@ impl Gauge {
     }
 }
 
-/// Requests by exact status code: a cache line of the codes met first, a list for the others.
+/// Requests by exact status code: places for the codes met first, a list for the others.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct Codes {
     /// The code in the upper 16 bits, the count in the lower 48; 0 for a free place.
     first: [AtomicU64; 8],
@@ -133,11 +138,13 @@ impl Codes {
     }
 }
 
-/// Durations in buckets, for a Prometheus histogram.
+/// Durations in buckets, for a Prometheus histogram. The sum and the buckets of short ones share a
+/// cache line.
 #[derive(Debug, Default)]
+#[repr(C, align(64))]
 pub struct Durations {
-    buckets: [Counter; Self::BOUNDS.len() + 1],
     sum_nanoseconds: Counter,
+    buckets: [Counter; Self::BOUNDS.len() + 1],
 }
 
 impl Durations {

@@ -193,15 +193,16 @@ async fn stats_tell_what_was_decided_by_arm_and_what_became_of_it_by_pool() {
     let worker = WorkerIndex(0);
     let (counts, stable) = (&snapshot.routes[0].counts, Some(crate::split::PoolIndex(0)));
     for (arm, code) in [(Some(1), 200), (Some(1), 503), (None, 200)] {
-        let shard = counts.choice(arm, stable).unwrap().shards.of(worker);
+        let shard = counts.cell(arm, stable).unwrap().choice.shards.of(worker);
         shard.codes.increment(code);
         shard.reasons[0].increment();
     }
-    counts.duration(stable).unwrap().shards.of(worker).observe(std::time::Duration::from_millis(3));
+    let durations = &counts.cell(None, stable).unwrap().duration;
+    durations.shards.of(worker).observe(std::time::Duration::from_millis(3));
     let series = snapshot.pools[0].series.shards.of(worker);
     series.attempt(false, crate::telemetry::series::Outcome::Reset);
     series.attempt(true, crate::telemetry::series::Outcome::Success);
-    snapshot.unmatched.choice(None, None).unwrap().shards.of(worker).codes.increment(404);
+    snapshot.unmatched.cell(None, None).unwrap().choice.shards.of(worker).codes.increment(404);
     let shown = get(&state, "/api/stats").await.json();
     let expected = json!([{ "name": "shop", "inFlight": 0, "overridesRefused": 0, "arms": [
         { "name": "1", "decisions": { "stable": 2 } },
