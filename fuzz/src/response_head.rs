@@ -45,7 +45,9 @@ fn compare(map: &Head, lines: &Head) {
         .map(|(name, value)| (name.as_str().as_bytes().to_vec(), value.as_bytes().to_vec()))
         .collect();
     let mut found = Vec::new();
-    each_field(&lines.bytes, |field| {
+    let mut written = Vec::new();
+    lines.write(&mut written);
+    each_field(&written, |field| {
         found.push((field.name.to_ascii_lowercase(), field.value.to_vec()));
         Ok(())
     })

@@ -59,7 +59,12 @@ pub fn run(bytes: &[u8]) {
     let before = parts.headers.clone();
     let refused = switch(5).then_some(&OVERRIDE);
     let upgrade = switch(6).then(|| Upgrade::read(&mut parts, || 7)).flatten();
-    prepare_request(&mut parts, &downstream, refused, upgrade.as_deref());
+    let forwarded = prepare_request(&mut parts, &downstream, refused, upgrade.as_deref());
+    let added = forwarded.fields();
+    for (name, value) in added.as_slice().as_flattened().iter().copied() {
+        assert!(!parts.headers.contains_key(name), "{name} is said twice");
+        parts.headers.insert(name, value.clone());
+    }
     target_and_host(&parts, &host);
     for name in HOP_BY_HOP {
         // An upgrade that is let through is asked for anew, once.
@@ -166,7 +171,7 @@ fn connection_names(before: &HeaderMap, after: &HeaderMap) {
 
 /// What is written is one head, and says the same.
 fn same_on_the_wire(parts: &Parts) {
-    let written = write_request(parts);
+    let written = write_request(parts, &[]);
     assert_eq!(naive::end_of_head(&written), Some(written.len()), "the head ends early");
     let lines = naive::lines(&written).expect("only CR LF ends lines");
     let (first, fields) = lines.split_first().expect("a request line");

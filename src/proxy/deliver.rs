@@ -147,7 +147,7 @@ fn prepare(
 
     let end = End::of(&route.terms.timeouts, call, &parts.headers);
     let refused = route.split.override_header().filter(|_| decision.choice.override_refused);
-    prepare_request(&mut parts, downstream, refused, upgrade.as_deref());
+    let forwarded = prepare_request(&mut parts, downstream, refused, upgrade.as_deref());
     let method = parts.method.clone();
     let informational = incoming.informational();
     let fits = incoming.size_hint().lower() <= KEPT_BYTES_MAX as u64;
@@ -156,7 +156,9 @@ fn prepare(
     // Nobody looks at the fields of a response that goes out as HTTP/1.1.
     let lines = incoming.is_http1() && !call && upgrade.is_none();
     let (body, progress) = body(incoming, route, upgrade.is_some());
-    let outgoing = Outgoing::new(parts, body, protocol, upgrade.is_some(), keeps);
+    let added = forwarded.fields();
+    let added = added.as_slice().as_flattened();
+    let outgoing = Outgoing::new(parts, added, body, protocol, upgrade.is_some(), keeps);
     let manner = Manner {
         way,
         elsewhere: elsewhere.map(Box::new),

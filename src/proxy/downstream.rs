@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// `X-Forwarded-For`.
-pub const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+pub static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// How a listener treats what its peers say of the client, and what it says of itself.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ impl Downstream {
 
     fn forwarded(&self, headers: &HeaderMap) -> IpAddr {
         let mut client = self.peer;
-        let values: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
+        let values: Vec<_> = headers.get_all(&FORWARDED_FOR).iter().collect();
         for value in values.into_iter().rev() {
             let Ok(text) = value.to_str() else { return client };
             for entry in text.rsplit(',') {

@@ -2,6 +2,7 @@
 
 use super::downstream::{Downstream, FORWARDED_FOR};
 use super::upgrade::Upgrade;
+use crate::upstream::http1::head::Added;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, COOKIE, HOST, PROXY_AUTHENTICATE, TE, TRANSFER_ENCODING, UPGRADE,
     VIA,
@@ -16,12 +17,14 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 /// passed on.
 const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
 const FORWARDED: HeaderName = HeaderName::from_static("forwarded");
-const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+static HTTP: HeaderValue = HeaderValue::from_static("http");
+static HTTPS: HeaderValue = HeaderValue::from_static("https");
 const CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 /// The fields that Serin may have to remove, those that concern only one connection first, then
-/// what else is said of the client or of what it asked, and what we have nothing to say of.
-static REMOVABLE: [HeaderName; 14] = [
+/// what is said of the client or of what it asked.
+static REMOVABLE: [HeaderName; 17] = [
     CONNECTION,
     KEEP_ALIVE,
     PROXY_CONNECTION,
@@ -36,17 +39,20 @@ static REMOVABLE: [HeaderName; 14] = [
     HeaderName::from_static("x-forwarded-port"),
     HeaderName::from_static("x-forwarded-prefix"),
     HeaderName::from_static("x-forwarded-server"),
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-host"),
 ];
 
 /// Those of [`REMOVABLE`] that a head has, a bit each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Found(u16);
+struct Found(u32);
 
 impl Found {
     const CONNECTION: Self = Self(1);
     const TE: Self = Self(1 << 3);
     const HOP_BY_HOP: Self = Self(0xff);
-    const SAID_BY_OTHERS: Self = Self(0x3f00);
+    const SAID_BY_OTHERS: Self = Self(0x1_ff00);
 
     /// Looks through the head once, which costs less than asking for each.
     fn of(headers: &HeaderMap) -> Self {
@@ -55,7 +61,7 @@ impl Found {
     }
 
     /// The bit of a name, if it is one of them.
-    fn bit(name: &str) -> u16 {
+    fn bit(name: &str) -> u32 {
         // In text, because comparing lengths first settles nearly all.
         let place = match name {
             "connection" => 0,
@@ -72,6 +78,9 @@ impl Found {
             "x-forwarded-port" => 11,
             "x-forwarded-prefix" => 12,
             "x-forwarded-server" => 13,
+            "x-forwarded-for" => 14,
+            "x-forwarded-proto" => 15,
+            "x-forwarded-host" => 16,
             _ => return 0,
         };
         1 << place
@@ -95,13 +104,13 @@ impl Found {
 }
 
 /// Makes the client's request the one that goes to the service, with an upgrade that is let
-/// through.
-pub fn prepare_request(
+/// through. What is returned is to be said beside the fields of its map.
+pub fn prepare_request<'d>(
     parts: &mut Parts,
-    downstream: &Downstream,
+    downstream: &'d Downstream,
     refused_override: Option<&HeaderName>,
     upgrade: Option<&Upgrade>,
-) {
+) -> Forwarded<'d> {
     let mut host = parts.headers.get(HOST).cloned();
     if let Some(authority) = parts.uri.authority() {
         // The target's authority wins, and the service gets the origin form (RFC 9112 3.2.2).
@@ -134,10 +143,10 @@ pub fn prepare_request(
     if let Some(name) = refused_override {
         parts.headers.remove(name);
     }
-    forward(&mut parts.headers, host, downstream, found);
     if let Some(via) = &downstream.forwarding.via {
         parts.headers.append(VIA, via.clone());
     }
+    forward(&mut parts.headers, host, downstream, found)
 }
 
 /// Makes the service's response the one that goes to the client, with the upgrade that it takes up.
@@ -176,37 +185,55 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
+/// Who the client is, by what protocol and for which host it asks: nothing if the map says it.
+///
+/// Most clients are not trusted and say nothing of themselves. Then the fields need not be in the
+/// map, where each would cost more than all of them do as text.
+#[derive(Debug)]
+pub struct Forwarded<'d>(Option<(&'d HeaderValue, &'static HeaderValue, HeaderValue)>);
+
+impl Forwarded<'_> {
+    /// The fields that say it.
+    pub fn fields(&self) -> Option<[Added<'_>; 3]> {
+        let (client, proto, host) = self.0.as_ref()?;
+        Some([(&FORWARDED_FOR, *client), (&FORWARDED_PROTO, *proto), (&FORWARDED_HOST, host)])
+    }
+}
+
 /// Says who the client is, and what host it asks for; what an untrusted peer says of that is
 /// replaced.
-fn forward(headers: &mut HeaderMap, host: HeaderValue, downstream: &Downstream, found: Found) {
-    let proto = HeaderValue::from_static(if downstream.secure { "https" } else { "http" });
-    if downstream.trusted {
+fn forward<'d>(
+    headers: &mut HeaderMap,
+    host: HeaderValue,
+    downstream: &'d Downstream,
+    found: Found,
+) -> Forwarded<'d> {
+    let proto = if downstream.secure { &HTTPS } else { &HTTP };
+    if !downstream.trusted {
+        found.remove(Found::SAID_BY_OTHERS, headers);
         if let Some(certificate) = downstream.certificate_field() {
             headers.insert(CLIENT_CERT, certificate.clone());
         }
-        let chain = chain(headers, downstream);
-        headers.insert(FORWARDED_FOR, chain);
-        if !headers.contains_key(&FORWARDED_PROTO) {
-            headers.insert(FORWARDED_PROTO, proto);
-        }
-        if !headers.contains_key(&FORWARDED_HOST) {
-            headers.insert(FORWARDED_HOST, host);
-        }
-        return;
+        return Forwarded(Some((&downstream.peer_text, proto, host)));
     }
-    found.remove(Found::SAID_BY_OTHERS, headers);
-    headers.insert(FORWARDED_FOR, downstream.peer_text.clone());
-    headers.insert(FORWARDED_PROTO, proto);
     if let Some(certificate) = downstream.certificate_field() {
         headers.insert(CLIENT_CERT, certificate.clone());
     }
-    headers.insert(FORWARDED_HOST, host);
+    let chain = chain(headers, downstream);
+    headers.insert(&FORWARDED_FOR, chain);
+    if !headers.contains_key(&FORWARDED_PROTO) {
+        headers.insert(&FORWARDED_PROTO, proto.clone());
+    }
+    if !headers.contains_key(&FORWARDED_HOST) {
+        headers.insert(&FORWARDED_HOST, host);
+    }
+    Forwarded(None)
 }
 
 /// The `X-Forwarded-For` that a trusted peer sent, and the peer.
 fn chain(headers: &HeaderMap, downstream: &Downstream) -> HeaderValue {
     let mut chain = Vec::new();
-    for value in headers.get_all(FORWARDED_FOR) {
+    for value in headers.get_all(&FORWARDED_FOR) {
         chain.extend_from_slice(value.as_bytes());
         chain.extend_from_slice(b", ");
     }
@@ -274,10 +301,13 @@ mod tests {
         let peer = "10.0.0.9:555".parse().unwrap();
         let downstream = Downstream::new(peer, Arc::new(forwarding));
         let refused = HeaderName::from_static("x-pool");
-        prepare_request(&mut parts, &downstream, Some(&refused), None);
+        let forwarded = prepare_request(&mut parts, &downstream, Some(&refused), None);
+        let added = forwarded.fields();
+        let added = added.as_slice().as_flattened().iter().copied();
         let mut fields: Vec<_> = parts
             .headers
             .iter()
+            .chain(added)
             .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
             .collect();
         fields.sort_unstable();

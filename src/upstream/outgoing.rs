@@ -1,11 +1,12 @@
 //! A request that is to be sent, in the form that its pool's endpoints understand.
 
 use super::http1::Upload;
+use super::http1::head::Added;
 use super::kept::Kept;
 use super::transport::Protocol;
 use crate::base::body::{Body, Source};
 use http::header::UPGRADE;
-use http::request;
+use http::{HeaderValue, request};
 
 /// A request that is to be sent. At most one of its forms is there; none after it was answered.
 #[derive(Debug)]
@@ -38,10 +39,12 @@ impl<S> Message<S> {
 }
 
 impl<S: Source> Outgoing<S> {
-    /// A request to a pool. `keeps` says whether its body is to be kept for another attempt; for
-    /// endpoints that may refuse a stream unseen it is in any case.
+    /// A request to a pool, with some fields that are not in its map. `keeps` says whether its body
+    /// is to be kept for another attempt; for endpoints that may refuse a stream unseen it is in any
+    /// case.
     pub fn new(
-        parts: request::Parts,
+        mut parts: request::Parts,
+        added: &[Added<'_>],
         body: Body<S>,
         protocol: Protocol,
         upgrade: bool,
@@ -49,7 +52,10 @@ impl<S: Source> Outgoing<S> {
     ) -> Self {
         if protocol == Protocol::Http1 {
             let body = if keeps { Kept::new(body) } else { Kept::passing(body) };
-            return Self { upload: Some(written(parts, body, upgrade)), message: None };
+            return Self { upload: Some(written(parts, added, body, upgrade)), message: None };
+        }
+        for (name, value) in added {
+            parts.headers.insert(*name, HeaderValue::clone(value));
         }
         let streamed = matches!(body, Body::Stream(_));
         let message = Message { parts, body: Kept::new(body), streamed, spent: false };
@@ -89,7 +95,7 @@ impl<S: Source> Outgoing<S> {
         let mut body = std::mem::replace(&mut message.body, Kept::new(Body::empty()));
         body.rewind();
         let upgrade = message.is_upgrade();
-        self.upload = Some(written(message.parts.clone(), body, upgrade));
+        self.upload = Some(written(message.parts.clone(), &[], body, upgrade));
         true
     }
 
@@ -106,6 +112,11 @@ impl<S: Source> Outgoing<S> {
     }
 }
 
-fn written<S: Source>(parts: request::Parts, body: Kept<S>, upgrade: bool) -> Upload<S> {
-    if upgrade { Upload::upgrade(&parts, body) } else { Upload::new(parts, body) }
+fn written<S: Source>(
+    parts: request::Parts,
+    added: &[Added<'_>],
+    body: Kept<S>,
+    upgrade: bool,
+) -> Upload<S> {
+    if upgrade { Upload::upgrade(&parts, body, added) } else { Upload::new(parts, body, added) }
 }

@@ -2,6 +2,7 @@
 //! needs a map of them.
 
 use super::fields::{FIELD_BYTES, Invalid, write_field};
+use bytes::Bytes;
 use memchr::memchr;
 
 /// What is wrong with a field for whoever reads strictly.
@@ -60,20 +61,29 @@ const TOKEN: [bool; 256] = {
     token
 };
 
+/// How many runs of lines are written from where they were read.
+const RUNS_MAX: usize = 4;
+
 /// The fields of a response that go to the client as they came, but for those of the connection
 /// and of the framing.
 #[derive(Debug, Default)]
 pub struct Lines {
-    /// As they are written.
-    pub bytes: Vec<u8>,
+    /// What they were read from.
+    read: Bytes,
+    /// Where in it lines stand that go on one after the other: begin and end. An empty run is not
+    /// used.
+    runs: [(usize, usize); RUNS_MAX],
+    /// What comes after those runs: lines that are not written as they were read, and all after
+    /// them.
+    rest: Vec<u8>,
     /// Whether `Date` is among them.
     pub has_date: bool,
 }
 
 impl Lines {
-    /// Adds a field, if it is one that goes on.
-    pub fn add(&mut self, field: &Field<'_>) {
-        let Field { name, value, line } = field;
+    /// Adds a field, if it is one that goes on; `before` is what was read before all fields.
+    pub fn add(&mut self, field: &Field<'_>, before: usize) {
+        let Field { name, value, line, at } = field;
         if is_of_connection(name) {
             return;
         }
@@ -81,10 +91,41 @@ impl Lines {
         let usual = line.len() == name.len() + value.len() + FIELD_BYTES
             && line.get(name.len() + 1) == Some(&b' ');
         if usual {
-            self.bytes.extend_from_slice(line);
+            let at = before + at;
+            if !(self.rest.is_empty() && self.extend_runs(at, at + line.len())) {
+                self.rest.extend_from_slice(line);
+            }
         } else {
-            write_field(&mut self.bytes, name, value);
+            write_field(&mut self.rest, name, value);
         }
+    }
+
+    /// Adds a line to the last run that it goes on, or to a new one; says whether there was one.
+    fn extend_runs(&mut self, begin: usize, end: usize) -> bool {
+        for run in &mut self.runs {
+            if run.1 == begin {
+                run.1 = end;
+                return true;
+            }
+            if run.0 == run.1 {
+                *run = (begin, end);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Keeps what the fields were read from.
+    pub fn keep(&mut self, read: Bytes) {
+        self.read = read;
+    }
+
+    /// Writes them.
+    pub fn write(&self, to: &mut Vec<u8>) {
+        for (begin, end) in self.runs {
+            to.extend_from_slice(self.read.get(begin..end).unwrap_or_default());
+        }
+        to.extend_from_slice(&self.rest);
     }
 }
 
@@ -97,6 +138,8 @@ pub struct Field<'a> {
     pub value: &'a [u8],
     /// Its line, with its end.
     pub line: &'a [u8],
+    /// Where the line begins.
+    pub at: usize,
 }
 
 /// Whether a field belongs to the connection or to the framing.
@@ -125,7 +168,8 @@ pub fn each_field<'a>(
         let length = content.iter().position(|byte| !is_token(byte)).ok_or(MALFORMED)?;
         let (name, value) = content.split_at_checked(length).ok_or(MALFORMED)?;
         let value = value.strip_prefix(b":").filter(|_| !name.is_empty()).ok_or(MALFORMED)?;
-        show(&Field { name, value: trimmed(value), line })?;
+        let at = lines.len() - rest.len();
+        show(&Field { name, value: trimmed(value), line, at })?;
         rest = after;
     }
     Ok(())
@@ -166,8 +210,9 @@ mod tests {
 
     fn fields(lines: &[u8]) -> Option<Fields> {
         let mut fields = Vec::new();
-        let each = each_field(lines, |Field { name, value, line }| {
+        let each = each_field(lines, |Field { name, value, line, at }| {
             assert!(line.starts_with(name) && line.ends_with(b"\r\n"));
+            assert!(lines[*at..].starts_with(line));
             fields.push((name.to_vec(), value.to_vec()));
             Ok(())
         });
@@ -187,35 +232,61 @@ mod tests {
         }
     }
 
-    /// The lines that are passed on of these.
-    fn passed(text: &[u8]) -> Lines {
+    /// The lines that are passed on of these, and whether `Date` is among them.
+    fn passed(text: &[u8]) -> (Vec<u8>, bool) {
+        const STATUS: &[u8] = b"HTTP/1.1 200 OK\r\n";
         let mut lines = Lines::default();
         each_field(text, |field| {
-            lines.add(field);
+            lines.add(field, STATUS.len());
             Ok(())
         })
         .unwrap();
-        lines
+        lines.keep([STATUS, text].concat().into());
+        let mut written = Vec::new();
+        lines.write(&mut written);
+        (written, lines.has_date)
     }
 
     #[test]
     fn the_fields_of_the_connection_are_not_passed_on() {
         assert!(OF_CONNECTION.iter().all(|name| LENGTHS_OF_CONNECTION >> name.len() & 1 == 1));
         for name in OF_CONNECTION {
-            assert_eq!(passed(&[name, b": x\r\n"].concat()).bytes, b"");
-            assert_eq!(passed(&[&*name.to_ascii_uppercase(), b": x\r\n"].concat()).bytes, b"");
+            assert_eq!(passed(&[name, b": x\r\n"].concat()).0, b"");
+            assert_eq!(passed(&[&*name.to_ascii_uppercase(), b": x\r\n"].concat()).0, b"");
         }
-        let others = passed(b"X-Same-Len: 1\r\nDATE: now\r\n");
-        assert_eq!(others.bytes, b"X-Same-Len: 1\r\nDATE: now\r\n");
-        assert!(others.has_date);
+        let (others, has_date) = passed(b"X-Same-Len: 1\r\nDATE: now\r\n");
+        assert_eq!(others, b"X-Same-Len: 1\r\nDATE: now\r\n");
+        assert!(has_date);
     }
 
     #[test]
     fn a_field_is_passed_on_with_one_space_before_its_value_and_nothing_after_it() {
         for line in ["a: b c\r\n", "a:b c\r\n", "a:  b c\r\n", "a:\tb c\r\n", "a:b c \r\n"] {
-            assert_eq!(passed(line.as_bytes()).bytes, b"a: b c\r\n", "{line:?}");
+            assert_eq!(passed(line.as_bytes()).0, b"a: b c\r\n", "{line:?}");
         }
-        assert_eq!(passed(b"a:\r\nb: \r\nc:  \r\n").bytes, b"a: \r\nb: \r\nc: \r\n");
+        assert_eq!(passed(b"a:\r\nb: \r\nc:  \r\n").0, b"a: \r\nb: \r\nc: \r\n");
+    }
+
+    proptest! {
+        #[test]
+        fn lines_go_on_in_their_order_whatever_is_left_out_between_them(
+            picks in proptest::collection::vec(0..4_usize, 0..20),
+        ) {
+            let mut text = Vec::new();
+            let mut expected = Vec::new();
+            for (number, pick) in picks.into_iter().enumerate() {
+                let line = match pick {
+                    0 => format!("te: {number}\r\n"),
+                    1 => format!("a:{number}\r\n"),
+                    _ => format!("a: {number}\r\n"),
+                };
+                text.extend_from_slice(line.as_bytes());
+                if pick > 0 {
+                    expected.extend_from_slice(format!("a: {number}\r\n").as_bytes());
+                }
+            }
+            prop_assert_eq!(passed(&text).0, expected);
+        }
     }
 
     #[test]

@@ -1,12 +1,17 @@
 //! Memory for reading and writing that the connections of a thread share: an idle connection holds
 //! none of its own.
 
+use http::HeaderMap;
 use std::cell::Cell;
 
 /// How much is read at once where little is expected: most heads come whole.
 pub const READ_BYTES: usize = 16 * 1024;
 
+/// A map with room for more fields than this is not kept.
+const KEPT_FIELDS_MAX: usize = 128;
+
 thread_local! {
+    static FIELDS: Cell<Option<HeaderMap>> = const { Cell::new(None) };
     static READ: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     static WRITE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
@@ -20,6 +25,21 @@ pub fn read<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
         cell.set(memory);
         result
     })
+}
+
+/// An empty map with room for so many fields.
+pub fn fields(room: usize) -> HeaderMap {
+    let mut fields = FIELDS.take().unwrap_or_default();
+    fields.reserve(room);
+    fields
+}
+
+/// Keeps the memory of a map that is needed no longer for the next one.
+pub fn keep_fields(mut fields: HeaderMap) {
+    if fields.capacity() <= KEPT_FIELDS_MAX {
+        fields.clear();
+        FIELDS.set(Some(fields));
+    }
 }
 
 /// Lends the memory for writing, empty; what is larger than `kept` afterwards is given back.

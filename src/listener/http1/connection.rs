@@ -316,7 +316,7 @@ impl<'a> Exchange<'a> {
         responder: &mut Responder<'_, B>,
     ) -> Option<Begun> {
         let (parts, body) = response.into_parts();
-        let framing = Framing::new(&parts, &body, self.version, self.is_head);
+        let framing = responder.put(&parts, body, self.version, self.is_head);
         if framing == Framing::Raw && !self.wire.open_tunnel() {
             return None;
         }
@@ -333,7 +333,7 @@ impl<'a> Exchange<'a> {
             (true, Version::HTTP_11) => Persistence::Stays,
             (true, _) => Persistence::Kept,
         };
-        let mut written = responder.begin(cx, &parts, body, framing, persistence);
+        let mut written = responder.begin(cx, &parts, persistence);
         if written.is_pending() && self.is_left(cx) {
             written = Poll::Ready(Err(Broken));
         }
@@ -441,17 +441,18 @@ async fn refuse(wire: &Rc<Wire>, known: &Connection, terms: Terms<'_>, refusal: 
     let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     let (parts, ()) = response.into_parts();
-    let framing = Framing::Length(text.len() as u64);
-    let mut body = Some(Full::new(Bytes::from(text)));
     let mut responder = Responder::new(wire, &terms.timers.write);
+    responder.put(&parts, Full::new(Bytes::from(text)), Version::HTTP_11, false);
+    let mut begun = false;
     let written = poll_fn(|cx| {
         known.wake(cx.waker());
         if known.is_cut() {
             return Poll::Ready(Err(Broken));
         }
-        match body.take() {
-            Some(body) => responder.begin(cx, &parts, body, framing, Persistence::Closes),
-            None => responder.poll(cx),
+        if std::mem::replace(&mut begun, true) {
+            responder.poll(cx)
+        } else {
+            responder.begin(cx, &parts, Persistence::Closes)
         }
     });
     if written.await.is_ok() { After::Linger } else { After::Drop }

@@ -4,6 +4,7 @@ use crate::base::http1::decode::Decoder;
 use crate::base::http1::fields::{
     ConnectionOptions, content_length, has_bare_line_feed, head_end, is_chunked,
 };
+use crate::base::http1::scratch;
 use crate::listener::limits::Limits;
 use crate::listener::refusal::Refusal;
 use bytes::{Bytes, BytesMut};
@@ -159,7 +160,7 @@ fn parse_into<'b>(
     let method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes());
     let method = method.map_err(|_| Refusal::BadRequestLine)?;
     let uri = target(bytes, parsed.path.unwrap_or_default(), limits)?;
-    let mut headers = HeaderMap::with_capacity(parsed.headers.len() + FIELDS_ADDED);
+    let mut headers = scratch::fields(parsed.headers.len() + FIELDS_ADDED);
     let mut meaning = Meaning::default();
     for field in &*parsed.headers {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Refusal::BadField)?;

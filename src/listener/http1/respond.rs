@@ -126,7 +126,7 @@ pub(super) fn write_head(
     let mut date = false;
     if let Some(lines) = lines {
         date = lines.has_date;
-        to.extend_from_slice(&lines.bytes);
+        lines.write(to);
     }
     for (name, value) in &parts.headers {
         date |= *name == DATE;
@@ -190,18 +190,31 @@ where
         }
     }
 
+    /// Takes the body of the response that is to be written, and says how it is framed for a client
+    /// that speaks `version`.
+    pub(super) fn put(
+        &mut self,
+        parts: &response::Parts,
+        body: B,
+        version: Version,
+        is_head: bool,
+    ) -> Framing {
+        self.framing = Framing::new(parts, self.body.insert(body), version, is_head);
+        self.framing
+    }
+
     /// Writes the head and what is there of the body, as far as the client takes it.
     pub(super) fn begin(
         &mut self,
         cx: &mut Context<'_>,
         parts: &response::Parts,
-        mut body: B,
-        framing: Framing,
         persistence: Persistence,
     ) -> Poll<Result<(), Broken>> {
-        self.framing = framing;
-        let lines = body.take_lines();
-        self.body = Some(body).filter(|_| framing != Framing::Nothing);
+        let framing = self.framing;
+        let lines = self.body.as_mut().and_then(Reply::take_lines);
+        if framing == Framing::Nothing {
+            self.body = None;
+        }
         let before = std::mem::take(&mut self.unsent);
         let begun = scratch::write(KEPT_BYTES_MAX, |memory| {
             memory.extend_from_slice(&before);

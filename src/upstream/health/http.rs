@@ -50,7 +50,7 @@ pub(super) async fn ask(
 /// requests, so that an endpoint is not healthy whose answers nobody would take.
 async fn over_http1(mut stream: Stream, request: &request::Parts) -> Result<StatusCode, String> {
     let broken = |error: std::io::Error| error.to_string();
-    stream.write_all(&write_request(request)).await.map_err(broken)?;
+    stream.write_all(&write_request(request, &[])).await.map_err(broken)?;
     stream.flush().await.map_err(broken)?;
     let (mut received, mut searched, mut informational) = (BytesMut::new(), 0, 0);
     loop {

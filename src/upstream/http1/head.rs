@@ -2,7 +2,8 @@
 
 use crate::base::http1::decode::Decoder;
 use crate::base::http1::fields::{
-    ConnectionOptions, FIELD_BYTES, Invalid, content_length, head_end, is_chunked, write_fields,
+    ConnectionOptions, FIELD_BYTES, Invalid, content_length, head_end, is_chunked, write_field,
+    write_fields,
 };
 use crate::base::http1::lines::{Lines, each_field, is_text};
 use bytes::{Bytes, BytesMut};
@@ -17,6 +18,7 @@ pub const HEAD_BYTES_MAX: usize = 64 * 1024;
 pub const HEADERS_MAX: usize = 128;
 /// Fields that are added on the way, for which there had better be room: `Date`.
 const ADDED: usize = 1;
+const LINE_END: &[u8] = b"\r\n";
 
 /// A response's head and what it says of the rest.
 #[derive(Debug)]
@@ -42,10 +44,14 @@ pub enum Form {
     Lines,
 }
 
-/// Writes a request's head; the target is in origin form (RFC 9112 section 3.2.1), or `*`.
-pub fn write_request(parts: &request::Parts) -> Bytes {
+/// A field that is written beside those of the map.
+pub type Added<'a> = (&'a HeaderName, &'a HeaderValue);
+
+/// Writes a request's head with some fields that are not in its map; the target is in origin form
+/// (RFC 9112 section 3.2.1), or `*`.
+pub fn write_request(parts: &request::Parts, added: &[Added<'_>]) -> Bytes {
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-    let fields = parts.headers.iter();
+    let fields = parts.headers.iter().chain(added.iter().copied());
     let size: usize =
         fields.map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum();
     // With two blanks, the version, and the ends of the line and of the head.
@@ -55,6 +61,9 @@ pub fn write_request(parts: &request::Parts) -> Bytes {
     head.push(b' ');
     head.extend_from_slice(target.as_bytes());
     head.extend_from_slice(b" HTTP/1.1\r\n");
+    for (name, value) in added {
+        write_field(&mut head, name.as_str().as_bytes(), value.as_bytes());
+    }
     write_fields(&mut head, &parts.headers);
     debug_assert_eq!(head.len(), size, "else it grows, or is larger than it need be");
     head.into()
@@ -82,11 +91,17 @@ pub fn take_response(
         return Err(Invalid("the head is too large"));
     }
     *searched = 0;
-    parse(&received.split_to(length).freeze(), method, form).map(Some)
+    let bytes = received.split_to(length).freeze();
+    let mut head = parse(&bytes, method, form)?;
+    if let Some(lines) = &mut head.lines {
+        lines.keep(bytes);
+    }
+    Ok(Some(head))
 }
 
 fn parse(bytes: &Bytes, method: &Method, form: Form) -> Result<Head, Invalid> {
     let (line, fields) = lines(bytes).ok_or(Invalid("the head is malformed"))?;
+    let before = line.len() + LINE_END.len();
     let Status { version, code, reason } =
         status(line).ok_or(Invalid("the status line is malformed"))?;
     let bodiless = *method == Method::HEAD
@@ -96,19 +111,15 @@ fn parse(bytes: &Bytes, method: &Method, form: Form) -> Result<Head, Invalid> {
     let (meaning, headers, lines) = loop {
         let (mut meaning, mut headers) = (Meaning::default(), HeaderMap::new());
         let mut lines = Lines::default();
-        match form {
-            Form::Map => {
-                headers
-                    .reserve(memchr::memchr_iter(b'\n', fields).count().min(HEADERS_MAX) + ADDED);
-            }
-            Form::Lines => lines.bytes.reserve_exact(fields.len()),
+        if form == Form::Map {
+            headers.reserve(memchr::memchr_iter(b'\n', fields).count().min(HEADERS_MAX) + ADDED);
         }
         each_field(fields, |field| {
             meaning.note(field.name, field.value)?;
             match form {
                 Form::Map => append(&mut headers, bytes, field.name, field.value),
                 Form::Lines => {
-                    lines.add(field);
+                    lines.add(field, before);
                     Ok(())
                 }
             }
@@ -137,9 +148,9 @@ fn parse(bytes: &Bytes, method: &Method, form: Form) -> Result<Head, Invalid> {
 
 /// The status line without its end, and the lines of the fields after it.
 fn lines(head: &[u8]) -> Option<(&[u8], &[u8])> {
-    let head = head.strip_suffix(b"\r\n")?;
+    let head = head.strip_suffix(LINE_END)?;
     let (line, fields) = head.split_at_checked(memchr::memchr(b'\n', head)? + 1)?;
-    Some((line.strip_suffix(b"\r\n")?, fields))
+    Some((line.strip_suffix(LINE_END)?, fields))
 }
 
 /// What a status line says.
@@ -252,7 +263,7 @@ mod tests {
     use super::{Form, Head, Invalid, take_response, write_request};
     use crate::base::http1::decode::Decoder;
     use bytes::BytesMut;
-    use http::{Method, Request, StatusCode};
+    use http::{HeaderName, HeaderValue, Method, Request, StatusCode};
     use proptest::prelude::*;
 
     fn take(text: &str, method: &Method) -> Result<Option<Head>, Invalid> {
@@ -268,11 +279,15 @@ mod tests {
         let request = Request::post("/a?b").header("Host", "x").header("a", "1").header("a", "2");
         let parts = request.body(()).unwrap().into_parts().0;
         assert_eq!(
-            write_request(&parts),
+            write_request(&parts, &[]),
             &b"POST /a?b HTTP/1.1\r\nhost: x\r\na: 1\r\na: 2\r\n\r\n"[..]
         );
         let parts = Request::options("*").body(()).unwrap().into_parts().0;
-        assert_eq!(write_request(&parts), &b"OPTIONS * HTTP/1.1\r\n\r\n"[..]);
+        let (name, value) = (HeaderName::from_static("b"), HeaderValue::from_static("3"));
+        assert_eq!(
+            write_request(&parts, &[(&name, &value)]),
+            &b"OPTIONS * HTTP/1.1\r\nb: 3\r\n\r\n"[..]
+        );
     }
 
     #[test]
@@ -343,7 +358,9 @@ mod tests {
         let usual =
             "HTTP/1.1 200 OK\r\nConnection: keep-alive\r\nX-A:1 \r\nContent-Length: 1\r\n\r\n";
         let head = take(usual, &Method::GET);
-        assert_eq!(head.lines.unwrap().bytes, b"X-A: 1\r\n");
+        let mut written = Vec::new();
+        head.lines.unwrap().write(&mut written);
+        assert_eq!(written, b"X-A: 1\r\n");
         assert!(head.parts.headers.is_empty() && head.keep_alive);
         assert_eq!(head.decoder, Decoder::length(1));
         for (text, method) in [

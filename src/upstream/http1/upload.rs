@@ -1,8 +1,9 @@
 //! A request on its way out: its head, then its body as it comes.
 
-use super::head::write_request;
+use super::head::{Added, write_request};
 use crate::base::body::{Body, BodyError, Source};
 use crate::base::http1::fields::{content_length, write_last_chunk};
+use crate::base::http1::scratch;
 use crate::base::io::poll_write_parts;
 use crate::upstream::kept::Kept;
 use crate::upstream::stream::Stream;
@@ -72,7 +73,7 @@ pub enum UploadError {
 
 impl<S: Source> Upload<S> {
     /// Frames the request: by its own length if it has one, else in chunks (RFC 9112 section 6).
-    pub fn new(mut parts: request::Parts, body: Kept<S>) -> Self {
+    pub fn new(mut parts: request::Parts, body: Kept<S>, added: &[Added<'_>]) -> Self {
         let streamed = body.is_streamed();
         let framing = match parts.headers.get(CONTENT_LENGTH) {
             _ if !streamed => Framing::Length,
@@ -84,17 +85,19 @@ impl<S: Source> Upload<S> {
             parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let rest = if streamed { Rest::Coming } else { Rest::Nothing };
-        Self { framing, streamed, ..Self::with_head(&parts, body, rest) }
+        let upload = Self::with_head(&parts, added, body, rest);
+        scratch::keep_fields(parts.headers);
+        Self { framing, streamed, ..upload }
     }
 
     /// A request for another protocol, in which `tunnel` is what the client sends then.
-    pub fn upgrade(parts: &request::Parts, tunnel: Kept<S>) -> Self {
-        Self::with_head(parts, tunnel, Rest::Held)
+    pub fn upgrade(parts: &request::Parts, tunnel: Kept<S>, added: &[Added<'_>]) -> Self {
+        Self::with_head(parts, added, tunnel, Rest::Held)
     }
 
-    fn with_head(parts: &request::Parts, body: Kept<S>, rest: Rest) -> Self {
+    fn with_head(parts: &request::Parts, added: &[Added<'_>], body: Kept<S>, rest: Rest) -> Self {
         Self {
-            head: write_request(parts),
+            head: write_request(parts, added),
             written: 0,
             size: Bytes::new(),
             data: Bytes::new(),
