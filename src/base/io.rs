@@ -1,6 +1,7 @@
 //! A client's socket, as we and h2 see it: small writes go out in one piece, large ones without a
 //! copy.
 
+use super::socket;
 use bytes::{Bytes, BytesMut};
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -175,14 +176,14 @@ impl Io {
 impl Stream {
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Plain(stream) => socket::poll_write(stream, cx, bytes),
             Self::Secure(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, to),
+            Self::Plain(stream) => socket::poll_read(stream, cx, to),
             Self::Secure(stream) => Pin::new(stream).poll_read(cx, to),
         }
     }

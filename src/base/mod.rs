@@ -11,5 +11,6 @@ pub mod http2;
 pub mod incoming;
 pub mod io;
 pub mod problem;
+pub mod socket;
 pub mod status;
 pub mod units;

@@ -40,8 +40,8 @@ impl<S> Message<S> {
 
 impl<S: Source> Outgoing<S> {
     /// A request to a pool, with some fields that are not in its map. `keeps` says whether its body
-    /// is to be kept for another attempt; for endpoints that may refuse a stream unseen it is in any
-    /// case.
+    /// is to be kept for another attempt; for endpoints that may refuse a stream unseen it is in
+    /// any case.
     pub fn new(
         mut parts: request::Parts,
         added: &[Added<'_>],

@@ -1,5 +1,6 @@
 //! What carries the bytes to an endpoint and back: a socket, or TLS on one.
 
+use crate::base::socket;
 use socket2::SockRef;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -57,7 +58,7 @@ impl AsyncRead for Stream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Plain(stream) => socket::poll_read(stream, cx, buffer),
             Self::Secure(stream) => Pin::new(stream).poll_read(cx, buffer),
         }
     }
@@ -70,7 +71,7 @@ impl AsyncWrite for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Plain(stream) => socket::poll_write(stream, cx, bytes),
             Self::Secure(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }

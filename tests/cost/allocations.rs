@@ -17,11 +17,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
 
-/// What a forwarded request may allocate: its future, the buffers of two heads, and the maps of
-/// their fields with room for ours.
-const REQUEST_MAX: usize = 9;
-/// All of that together; more than half of it is the future.
-const REQUEST_BYTES_MAX: usize = 4_400;
+/// What a forwarded request may allocate: its future, the buffers of two heads as they are read and
+/// of one as it is written, and where the fields of the response stand.
+const REQUEST_MAX: usize = 6;
+/// All of that together; most of it is the future.
+const REQUEST_BYTES_MAX: usize = 3_100;
 
 /// The same over HTTP/2: beside that, what h2 needs for a head and a stream.
 const STREAM_MAX: usize = 14;
