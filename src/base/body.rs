@@ -321,18 +321,16 @@ pub trait Owner: Unpin {
 
 impl<S: Source, O: Owner> Owned<S, O> {
     /// Binds the owner's life to the body's.
-    pub fn new(body: Body<S>, mut owner: O) -> Self {
+    pub fn new(body: Body<S>, owner: O) -> Self {
+        Self::with_lines(body, owner, None)
+    }
+
+    /// The same with fields of the head that were not taken apart.
+    pub fn with_lines(body: Body<S>, mut owner: O, lines: Option<Box<Lines>>) -> Self {
         if body.is_end_stream() {
             owner.ended();
         }
-        Self { body, owner, lines: None }
-    }
-
-    /// With fields of the head that were not taken apart.
-    #[must_use]
-    pub fn with_lines(mut self, lines: Option<Box<Lines>>) -> Self {
-        self.lines = lines;
-        self
+        Self { body, owner, lines }
     }
 }
 

@@ -66,8 +66,9 @@ pub enum Repeat {
     Always,
 }
 
-/// A response: its head, and its body that is still on the way.
-pub type Answer = (response::Parts, Receiving);
+/// A response: its head, and its body that is still on the way. In a box, because it is handed on a
+/// dozen times before anybody looks at it.
+pub type Answer = Box<(response::Parts, Receiving)>;
 
 /// Why an attempt brought no response to pass on.
 #[derive(Debug, Clone, Copy)]
@@ -118,7 +119,7 @@ pub async fn attempt(
         }
     };
     counted.outcome = match &result {
-        Ok((parts, _)) => answered_with(parts, means.call),
+        Ok(answer) => answered_with(&answer.0, means.call),
         Err(Failure::Unwanted(outcome)) => *outcome,
         Err(Failure::Cause(cause)) => failed_with(*cause, means),
     };
@@ -229,7 +230,7 @@ pub(super) async fn send(
         return Err(Failure::Unwanted(outcome));
     }
     let (parts, receiving) = sending.accept(head, endpoint);
-    Ok((parts, Receiving::Http1(receiving)))
+    Ok(Box::new((parts, Receiving::Http1(receiving))))
 }
 
 /// What a response says of its endpoint if it is not to be passed on; `all` says whether its head

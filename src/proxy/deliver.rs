@@ -85,8 +85,8 @@ pub fn deliver(
                 place.admit(admitted);
                 let end = end.take();
                 let (progress, upgrade) = (manner.progress.take(), manner.upgrade.take());
-                let sent = Sent { place, end, progress, upgrade };
-                relay(exchange, &downstream, route, answer, sent)
+                let sent = Sent { answer, place, end, progress, upgrade };
+                relay(exchange, &downstream, route, sent)
             }
             Err(cause) => answer(exchange, cause),
         })
@@ -101,18 +101,18 @@ fn begin(
 ) -> (Exchange, Result<Ready, Error>) {
     let started = clock::now();
     let local = proxy.snapshot();
-    let (mut parts, incoming) = request.into_parts();
-    let asked = asked(proxy, &mut parts, &incoming);
-    let mut trial = None;
-    let decided = check_and_decide(proxy, &local, downstream, &mut parts, &mut trial);
+    let (parts, incoming) = request.into_parts();
+    let mut message = Message { parts, incoming, asked: None, call: false, started, trial: None };
+    let Message { parts, incoming, asked, call, trial, .. } = &mut message;
+    *asked = self::asked(proxy, parts, incoming);
+    let decided = check_and_decide(proxy, &local, downstream, parts, trial);
+    *call = grpc::is_call(&parts.method, &parts.headers);
     let decision = decided.unwrap_or_default().decision;
-    let call = grpc::is_call(&parts.method, &parts.headers);
-    let exchange = Exchange::begin(proxy, &local, decision, started, call);
-    let ready = decided.and_then(|decided| {
-        let message = Message { parts, incoming, asked, call, started, trial };
-        prepare(proxy, downstream, local, decided, message)
-    });
-    (exchange, ready)
+    let exchange = Exchange::begin(proxy, &local, decision, started, *call);
+    match decided {
+        Ok(decided) => (exchange, prepare(proxy, downstream, local, decided, message)),
+        Err(cause) => (exchange, Err(cause)),
+    }
 }
 
 /// A request as it came.
@@ -296,8 +296,9 @@ fn decide_here(
     }
 }
 
-/// What is left of a request that was sent.
+/// What became of a request that was sent.
 struct Sent {
+    answer: Answer,
     place: Place,
     end: Option<End>,
     progress: Option<Rc<Progress>>,
@@ -309,10 +310,9 @@ fn relay(
     mut exchange: Exchange,
     downstream: &Downstream,
     route: &Route,
-    answer: Answer,
     sent: Sent,
 ) -> Response<ResponseBody> {
-    let (mut parts, mut receiving) = answer;
+    let (mut parts, mut receiving) = *sent.answer;
     exchange.answered(parts.status);
     exchange.called(&parts.headers);
     let upgrade = sent.upgrade.filter(|_| parts.status == StatusCode::SWITCHING_PROTOCOLS);
@@ -333,7 +333,7 @@ fn relay(
         cause
     });
     let ending = Ending::new(exchange, Some(sent.place)).bounded(cause, sent.progress);
-    Response::from_parts(parts, Owned::new(body, ending).with_lines(lines))
+    Response::from_parts(parts, Owned::with_lines(body, ending, lines))
 }
 
 /// Answers in the service's place.

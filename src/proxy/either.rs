@@ -142,7 +142,7 @@ async fn stream(
     if let Some(upgrade) = means.upgrade {
         upgrade.translate(&mut parts);
     }
-    Ok((parts, Receiving::Http2(Box::new(receiving))))
+    Ok(Box::new((parts, Receiving::Http2(Box::new(receiving)))))
 }
 
 fn not_answered(error: &http2::SendError) -> Error {

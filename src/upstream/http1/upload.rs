@@ -85,9 +85,10 @@ impl<S: Source> Upload<S> {
             parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let rest = if streamed { Rest::Coming } else { Rest::Nothing };
-        let upload = Self::with_head(&parts, added, body, rest);
+        let mut upload = Self::with_head(&parts, added, body, rest);
         scratch::keep_fields(parts.headers);
-        Self { framing, streamed, ..upload }
+        (upload.framing, upload.streamed) = (framing, streamed);
+        upload
     }
 
     /// A request for another protocol, in which `tunnel` is what the client sends then.
