@@ -30,7 +30,7 @@ impl Received {
         if stream.is_end_stream() {
             return Self::empty();
         }
-        // h2 has looked whether it is a number, and sees to it that so much comes.
+        // h2 sees to it that so much comes. What is no number to others is refused later.
         let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         let left = length.and_then(|length| length.parse().ok());
         Self { stream: Some(stream), left, last: Bytes::new(), data_ended: false }

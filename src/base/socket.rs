@@ -3,6 +3,7 @@
 //! The C library makes each system call that waits a point at which a thread may be cancelled
 //! (POSIX.1-2024, `pthread_cancel`), for two atomic operations a call where there are several
 //! threads: 3 % of all that Serin itself does for a small request. Nobody cancels a thread here.
+//! Writes of several parts, and reads into memory that was not initialised, go the usual way.
 
 use std::io;
 use std::pin::Pin;

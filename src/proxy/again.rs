@@ -18,6 +18,7 @@ use crate::upstream::local::{Admitted, Ask, LocalEndpoint, LocalPool, Place, Ret
 use crate::upstream::outgoing::Outgoing;
 use http::{Method, response};
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
@@ -104,6 +105,10 @@ impl<'a> Delivery<'a> {
     pub(super) async fn run(&mut self) -> Result<(Answer, Place), Error> {
         let local = self.local;
         let (pool, balance) = local.pool(self.manner.way.pool).ok_or(Error::NoEndpoint)?;
+        if self.outgoing.is_open() {
+            // In a box, because hardly any request needs room for this.
+            Box::pin(self.settle()).await?;
+        }
         self.enter(pool).await?;
         let (random, hash) = (self.proxy.random(), self.manner.way.hash);
         let ask = Ask { balance, random, hash, tried: &[] };
@@ -121,6 +126,17 @@ impl<'a> Delivery<'a> {
                 Box::pin(self.again(pool, place, failure, granted)).await
             }
         }
+    }
+
+    /// Waits for the end of a request that is complete with its head, before anything is taken for
+    /// it: it may yet turn out to be malformed.
+    async fn settle(&mut self) -> Result<(), Error> {
+        let outgoing = &mut *self.outgoing;
+        let end = poll_fn(|cx| outgoing.poll_end(cx).map_err(|error| Error::of_body(&error)));
+        End::limit(self.end, pin!(end)).await?;
+        // What was waited for is no part of the time that endpoints have.
+        self.started = clock::now();
+        Ok(())
     }
 
     /// Waits for the request's place in a pool that takes only so many, in that of any other.

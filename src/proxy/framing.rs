@@ -2,6 +2,7 @@
 
 use super::downstream::Forwarding;
 use super::error::Error;
+use crate::base::http1::fields::content_length;
 use http::header::{CONTENT_LENGTH, COOKIE, EXPECT};
 use http::{HeaderMap, Method, Version, request};
 
@@ -53,11 +54,13 @@ fn is_target(parts: &request::Parts) -> bool {
     form && target.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Whether a request by HTTP/2 gives its length twice, or a value that begins or ends with a blank
-/// (RFC 9113 section 8.2.1); its parser lets both pass.
+/// Whether a request by HTTP/2 gives its length twice, or one that services may not understand, or a
+/// value that begins or ends with a blank (RFC 9113 section 8.2.1); its parser lets all pass.
 fn is_malformed(headers: &HeaderMap) -> bool {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let padded = |value: &[u8]| is_blank(value.first()) || is_blank(value.last());
-    headers.get_all(CONTENT_LENGTH).iter().nth(1).is_some()
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    lengths.next().is_some_and(|length| content_length(length.as_bytes()).is_err())
+        || lengths.next().is_some()
         || headers.values().any(|value| padded(value.as_bytes()))
 }

@@ -49,7 +49,7 @@ pub struct Route {
     pub name: Arc<str>,
 }
 
-const _: () = assert!(size_of::<Route>() <= 128, "a route takes no more than two cache lines");
+const _: () = assert!(size_of::<Route>() <= 128, "a route has two cache lines' worth at most");
 
 /// The series of one route, by arm and pool.
 #[derive(Debug)]

@@ -26,6 +26,7 @@ impl<T: Default> Shards<T> {
 
     /// The shard of one worker.
     pub fn of(&self, worker: WorkerIndex) -> &T {
+        debug_assert!(worker.0 <= self.others.len(), "{worker:?} is none of them");
         let other = worker.0.checked_sub(1).and_then(|index| self.others.get(index));
         other.unwrap_or(&self.first).get_or_init(Box::default)
     }

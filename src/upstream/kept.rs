@@ -136,6 +136,16 @@ impl<S: Source> Kept<S> {
         Poll::Ready(frame)
     }
 
+    /// Waits for the end of a body of which it is known that nothing comes but trailers, and makes it
+    /// ready to be sent, as often as need be.
+    pub fn poll_nothing(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        while let Some(frame) = ready!(self.poll_frame(cx)) {
+            frame?;
+        }
+        self.rewind();
+        Poll::Ready(Ok(()))
+    }
+
     /// Whether it is known that no more of it comes.
     pub fn is_end_stream(&self) -> bool {
         let passed = self.beginning.as_ref().is_none_or(|kept| kept.passed == kept.parts.len());

@@ -4,9 +4,11 @@ use super::http1::Upload;
 use super::http1::head::Added;
 use super::kept::Kept;
 use super::transport::Protocol;
-use crate::base::body::{Body, Source};
-use http::header::UPGRADE;
+use crate::base::body::{Body, BodyError, Source};
+use crate::base::http1::fields::content_length;
+use http::header::{CONTENT_LENGTH, UPGRADE};
 use http::{HeaderValue, request};
+use std::task::{Context, Poll, ready};
 
 /// A request that is to be sent. At most one of its forms is there; none after it was answered.
 #[derive(Debug)]
@@ -15,6 +17,8 @@ pub struct Outgoing<S> {
     pub upload: Option<Upload<S>>,
     /// For endpoints that speak HTTP/2, or may; in a box, because most do not.
     pub message: Option<Box<Message<S>>>,
+    /// Whether it is complete with its head, but its client may send on.
+    open: bool,
 }
 
 /// A request that can be written in either version.
@@ -50,16 +54,40 @@ impl<S: Source> Outgoing<S> {
         upgrade: bool,
         keeps: bool,
     ) -> Self {
+        let streamed = matches!(body, Body::Stream(_));
+        let length = if streamed && !upgrade { parts.headers.get(CONTENT_LENGTH) } else { None };
+        let open = length.is_some_and(|length| content_length(length.as_bytes()) == Ok(0));
         if protocol == Protocol::Http1 {
             let body = if keeps { Kept::new(body) } else { Kept::passing(body) };
-            return Self { upload: Some(written(parts, added, body, upgrade)), message: None };
+            return Self {
+                upload: Some(written(parts, added, body, upgrade)),
+                message: None,
+                open,
+            };
         }
         for (name, value) in added {
             parts.headers.insert(*name, HeaderValue::clone(value));
         }
-        let streamed = matches!(body, Body::Stream(_));
         let message = Message { parts, body: Kept::new(body), streamed, spent: false };
-        Self { upload: None, message: Some(Box::new(message)) }
+        Self { upload: None, message: Some(Box::new(message)), open }
+    }
+
+    /// Whether the head says that nothing follows, but the client has not ended its stream. With a
+    /// byte of a body the request is malformed (RFC 9113 section 8.1.1), and must not be complete
+    /// for anybody by then: its end is to be waited for before it is sent.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Waits for that end.
+    pub fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        match (&mut self.upload, &mut self.message) {
+            (Some(upload), _) => ready!(upload.poll_nothing(cx))?,
+            (None, Some(message)) => ready!(message.body.poll_nothing(cx))?,
+            (None, None) => {}
+        }
+        self.open = false;
+        Poll::Ready(Ok(()))
     }
 
     /// Whether nothing was sent, or nothing that an endpoint looked at, and all may still come.

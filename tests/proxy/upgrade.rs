@@ -92,6 +92,9 @@ async fn an_extended_connect_is_a_handshake_of_http_1_1_for_the_service() {
     assert_eq!(head.first, "GET /chat?room=1 HTTP/1.1");
     assert_eq!(head.all("host"), ["a.test"]);
     assert_eq!(head.all("sec-websocket-version"), ["13"]);
+    assert_eq!(head.all("x-forwarded-for"), ["127.0.0.1"]);
+    assert_eq!(head.all("x-forwarded-proto"), ["http"]);
+    assert_eq!(head.all("x-forwarded-host"), ["a.test"]);
     let key = head.get("sec-websocket-key").unwrap();
     assert_eq!(Base64::decode(key, &mut [0; 32]).unwrap().len(), 16);
     for name in ["transfer-encoding", "content-length", "te"] {

@@ -62,7 +62,8 @@ async fn echoing() -> H2Origin {
 async fn a_request_of_http_1_1_is_translated() {
     let (origin, mut heads) = listening().await;
     let app = app(&origin).await;
-    let fields = "connection: x-hop\r\nx-hop: 1\r\nte: trailers, gzip\r\nx-kept: 1\r\n";
+    let fields = "connection: x-hop\r\nx-hop: 1\r\nte: trailers, gzip\r\nx-kept: 1\r\n\
+                  x-forwarded-for: 6.6.6.6\r\nx-forwarded-host: b.test\r\n";
     let response = app.fetch_with("/a?b=c", fields).await;
     assert_eq!((response.status, response.origin()), (200, "two"));
     assert_eq!(response.text(), "two");
@@ -70,6 +71,10 @@ async fn a_request_of_http_1_1_is_translated() {
     assert_eq!(head.uri.to_string(), "http://a.test/a?b=c");
     assert_eq!(head.headers["te"], "trailers");
     assert_eq!(head.headers["x-kept"], "1");
+    for (name, value) in [("for", "127.0.0.1"), ("proto", "http"), ("host", "a.test")] {
+        let said = head.headers.get_all(format!("x-forwarded-{name}"));
+        assert_eq!(said.iter().collect::<Vec<_>>(), [value], "{name}");
+    }
     for gone in ["host", "connection", "x-hop", "transfer-encoding"] {
         assert!(!head.headers.contains_key(gone), "{gone}");
     }

@@ -32,6 +32,8 @@ struct Seen {
     protocols: Vec<String>,
     /// Whether a client showed a certificate.
     shown: Vec<bool>,
+    /// For whom each request was said to be.
+    clients: Vec<String>,
 }
 
 impl Secure {
@@ -48,7 +50,7 @@ impl Secure {
                 tokio::spawn(async move {
                     if let Ok(stream) = acceptor.accept(stream).await {
                         noted.lock().note(&stream);
-                        serve(stream).await;
+                        serve(stream, &noted).await;
                     }
                 });
             }
@@ -76,10 +78,13 @@ impl Seen {
 }
 
 /// Answers every request with the protocol's name.
-async fn serve(mut stream: TlsStream<TcpStream>) {
+async fn serve(mut stream: TlsStream<TcpStream>, seen: &Mutex<Seen>) {
+    const CLIENT: &str = "x-forwarded-for";
     if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
         let Ok(mut connection) = Builder::new().handshake::<_, Bytes>(stream).await else { return };
-        while let Some(Ok((_, mut respond))) = connection.accept().await {
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            let client = request.headers()[CLIENT].to_str().unwrap().to_owned();
+            seen.lock().clients.push(client);
             let mut stream = respond.send_response(Response::new(()), false).unwrap();
             stream.send_data(Bytes::from_static(b"h2"), true).unwrap();
         }
@@ -89,6 +94,11 @@ async fn serve(mut stream: TlsStream<TcpStream>) {
     while stream.read_buf(&mut read).await.is_ok_and(|read| read > 0) {
         while let Some(end) = read.windows(4).position(|part| part == b"\r\n\r\n") {
             let close = read.starts_with(b"GET /close");
+            let head = String::from_utf8_lossy(&read[..end]);
+            let field =
+                |line: &str| Some(line.strip_prefix(CLIENT)?.strip_prefix(": ")?.to_owned());
+            let client = head.lines().find_map(field).unwrap();
+            seen.lock().clients.push(client);
             read.drain(..end + 4);
             let connection = if close { "close" } else { "keep-alive" };
             let head = format!("HTTP/1.1 200 OK\r\nconnection: {connection}\r\n");
@@ -140,6 +150,7 @@ async fn the_endpoint_chooses_the_protocol() {
         }
         let seen = origin.seen.lock();
         assert!(seen.names.iter().all(|name| name.as_deref() == Some("shop.test")));
+        assert_eq!(seen.clients, ["127.0.0.1"; 5]);
     }
 }
 

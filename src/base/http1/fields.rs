@@ -151,7 +151,7 @@ impl ConnectionOptions {
 
 #[cfg(test)]
 mod tests {
-    use super::{put_decimal, write_last_chunk};
+    use super::{head_end, put_decimal, write_last_chunk};
     use http::{HeaderMap, HeaderValue};
     use proptest::prelude::*;
 
@@ -161,6 +161,13 @@ mod tests {
             let mut written = b"n".to_vec();
             put_decimal(&mut written, number >> shift);
             prop_assert_eq!(String::from_utf8(written).unwrap(), format!("n{}", number >> shift));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_ends_with_the_first_empty_line(text in "[\r\na]{0,24}") {
+            prop_assert_eq!(head_end(text.as_bytes()), text.find("\r\n\r\n"));
         }
     }
 

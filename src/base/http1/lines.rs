@@ -120,8 +120,9 @@ impl Lines {
         self.read = read;
     }
 
-    /// Writes them.
+    /// Writes them; what they were read from has to be kept by then.
     pub fn write(&self, to: &mut Vec<u8>) {
+        debug_assert!(self.runs.iter().all(|(_, end)| *end <= self.read.len()), "not kept");
         for (begin, end) in self.runs {
             to.extend_from_slice(self.read.get(begin..end).unwrap_or_default());
         }

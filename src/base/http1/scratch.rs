@@ -7,7 +7,7 @@ use std::cell::Cell;
 /// How much is read at once where little is expected: most heads come whole.
 pub const READ_BYTES: usize = 16 * 1024;
 
-/// A map with room for more fields than this is not kept.
+/// A map that has, or has room for, more fields than this is not kept.
 const KEPT_FIELDS_MAX: usize = 128;
 
 thread_local! {
@@ -36,7 +36,7 @@ pub fn fields(room: usize) -> HeaderMap {
 
 /// Keeps the memory of a map that is needed no longer for the next one.
 pub fn keep_fields(mut fields: HeaderMap) {
-    if fields.capacity() <= KEPT_FIELDS_MAX {
+    if fields.capacity().max(fields.len()) <= KEPT_FIELDS_MAX {
         fields.clear();
         FIELDS.set(Some(fields));
     }

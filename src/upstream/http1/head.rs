@@ -3,7 +3,6 @@
 use crate::base::http1::decode::Decoder;
 use crate::base::http1::fields::{
     ConnectionOptions, FIELD_BYTES, Invalid, content_length, head_end, is_chunked, write_field,
-    write_fields,
 };
 use crate::base::http1::lines::{Lines, each_field, is_text};
 use bytes::{Bytes, BytesMut};
@@ -61,10 +60,10 @@ pub fn write_request(parts: &request::Parts, added: &[Added<'_>]) -> Bytes {
     head.push(b' ');
     head.extend_from_slice(target.as_bytes());
     head.extend_from_slice(b" HTTP/1.1\r\n");
-    for (name, value) in added {
+    for (name, value) in parts.headers.iter().chain(added.iter().copied()) {
         write_field(&mut head, name.as_str().as_bytes(), value.as_bytes());
     }
-    write_fields(&mut head, &parts.headers);
+    head.extend_from_slice(LINE_END);
     debug_assert_eq!(head.len(), size, "else it grows, or is larger than it need be");
     head.into()
 }

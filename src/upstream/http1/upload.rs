@@ -2,7 +2,7 @@
 
 use super::head::{Added, write_request};
 use crate::base::body::{Body, BodyError, Source};
-use crate::base::http1::fields::{content_length, write_last_chunk};
+use crate::base::http1::fields::write_last_chunk;
 use crate::base::http1::scratch;
 use crate::base::io::poll_write_parts;
 use crate::upstream::kept::Kept;
@@ -28,25 +28,12 @@ pub struct Upload<S> {
     /// What goes after `data`: the end of a chunk, and at last of the message.
     tail: Bytes,
     body: Kept<S>,
-    framing: Framing,
+    chunked: bool,
     /// Whether a body was there at all.
     streamed: bool,
     rest: Rest,
     /// Whether TLS may hold back what was written.
     unflushed: bool,
-}
-
-/// Where the endpoint sees the end of the request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Framing {
-    /// The head says how much follows, or nothing does.
-    Length,
-    /// The head says that nothing follows, but the client has not ended its body yet. The head
-    /// waits for that: with a byte of a body the request is malformed, and must not be complete
-    /// (RFC 9113 section 8.1.1).
-    Nothing,
-    /// Chunks.
-    Chunks,
 }
 
 /// What is still to come from the client.
@@ -75,19 +62,14 @@ impl<S: Source> Upload<S> {
     /// Frames the request: by its own length if it has one, else in chunks (RFC 9112 section 6).
     pub fn new(mut parts: request::Parts, body: Kept<S>, added: &[Added<'_>]) -> Self {
         let streamed = body.is_streamed();
-        let framing = match parts.headers.get(CONTENT_LENGTH) {
-            _ if !streamed => Framing::Length,
-            Some(length) if content_length(length.as_bytes()) == Ok(0) => Framing::Nothing,
-            Some(_) => Framing::Length,
-            None => Framing::Chunks,
-        };
-        if framing == Framing::Chunks {
+        let chunked = streamed && !parts.headers.contains_key(CONTENT_LENGTH);
+        if chunked {
             parts.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let rest = if streamed { Rest::Coming } else { Rest::Nothing };
         let mut upload = Self::with_head(&parts, added, body, rest);
         scratch::keep_fields(parts.headers);
-        (upload.framing, upload.streamed) = (framing, streamed);
+        (upload.chunked, upload.streamed) = (chunked, streamed);
         upload
     }
 
@@ -104,7 +86,7 @@ impl<S: Source> Upload<S> {
             data: Bytes::new(),
             tail: Bytes::new(),
             body,
-            framing: Framing::Length,
+            chunked: false,
             streamed: false,
             rest,
             unflushed: false,
@@ -135,6 +117,15 @@ impl<S: Source> Upload<S> {
     /// Says that no more of it will be sent.
     pub(super) fn abandon(&self) {
         self.body.abandon();
+    }
+
+    /// Waits for the end of a body of which it is known that nothing comes.
+    pub fn poll_nothing(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        // Whatever becomes of it, it is not asked again.
+        self.rest = Rest::Broken;
+        ready!(self.body.poll_nothing(cx))?;
+        (self.rest, self.streamed) = (Rest::Nothing, false);
+        Poll::Ready(Ok(()))
     }
 
     /// Takes the body if all of it may still come, to be sent from its beginning.
@@ -194,12 +185,6 @@ impl<S: Source> Upload<S> {
             // The first part of the body goes out with the head, if it is there already.
             let coming = self.rest == Rest::Coming;
             let waiting = coming && self.is_drained() && self.poll_body(cx)?.is_pending();
-            if self.framing == Framing::Nothing && self.rest == Rest::Coming {
-                if waiting {
-                    return Poll::Pending;
-                }
-                continue;
-            }
             if self.written == self.head.len() && self.is_drained() {
                 if self.unflushed {
                     ready!(Pin::new(&mut *stream).poll_flush(cx))
@@ -232,13 +217,8 @@ impl<S: Source> Upload<S> {
         })?;
         match frame.into_data() {
             Ok(data) if data.is_empty() => {}
-            Ok(_) if self.framing == Framing::Nothing => {
-                self.rest = Rest::Broken;
-                let error = BodyError::Source("more came than was said".into());
-                return Poll::Ready(Err(UploadError::Body(error)));
-            }
             Ok(data) => {
-                if self.framing == Framing::Chunks {
+                if self.chunked {
                     let mut size = BytesMut::with_capacity(18);
                     // Writing into memory does not fail.
                     let _ = write!(size, "{:x}\r\n", data.len());
@@ -254,7 +234,7 @@ impl<S: Source> Upload<S> {
 
     fn finish(&mut self, trailers: Option<HeaderMap>) {
         self.rest = Rest::Nothing;
-        if self.framing == Framing::Chunks {
+        if self.chunked {
             self.tail = write_last_chunk(trailers);
         }
     }

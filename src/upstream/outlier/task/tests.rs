@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 fn pool(endpoints: u16, config: &OutlierConfig) -> Arc<Pool> {
-    let pool = Arc::new(Pool::new(Arc::new(PoolSeries::new("stable", 2))));
+    let pool = Arc::new(Pool::new(Arc::new(PoolSeries::new("stable", 4))));
     let outlier = config.clone();
     pool.configure(Arc::default(), PoolSettings { outlier, ..PoolSettings::default() });
     pool.replace((1..=endpoints).map(|port| SocketAddr::from(([127, 0, 0, 1], port))));
