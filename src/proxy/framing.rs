@@ -54,8 +54,8 @@ fn is_target(parts: &request::Parts) -> bool {
     form && target.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Whether a request by HTTP/2 gives its length twice, or one that services may not understand, or a
-/// value that begins or ends with a blank (RFC 9113 section 8.2.1); its parser lets all pass.
+/// Whether a request by HTTP/2 gives its length twice, or one that services may not understand, or
+/// a value that begins or ends with a blank (RFC 9113 section 8.2.1); its parser lets all pass.
 fn is_malformed(headers: &HeaderMap) -> bool {
     let is_blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     let padded = |value: &[u8]| is_blank(value.first()) || is_blank(value.last());

@@ -136,8 +136,8 @@ impl<S: Source> Kept<S> {
         Poll::Ready(frame)
     }
 
-    /// Waits for the end of a body of which it is known that nothing comes but trailers, and makes it
-    /// ready to be sent, as often as need be.
+    /// Waits for the end of a body of which it is known that nothing comes but trailers, and makes
+    /// it ready to be sent.
     pub fn poll_nothing(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         while let Some(frame) = ready!(self.poll_frame(cx)) {
             frame?;

@@ -17,9 +17,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
 
-/// What a forwarded request may allocate: its future, the request's head as it is read, what its parts
-/// share of it, the head as it is written, where the fields of the response stand, and the response on
-/// its way out of the attempt.
+/// What a forwarded request may allocate: its future, the request's head as it is read, what its
+/// parts share of it, the head as it is written, where the fields of the response stand, and the
+/// response on its way out of the attempt.
 const REQUEST_MAX: usize = 6;
 /// All of that together; most of it is the future.
 const REQUEST_BYTES_MAX: usize = 3_100;
