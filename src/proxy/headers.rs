@@ -187,8 +187,8 @@ fn join_cookies(headers: &mut HeaderMap) {
 
 /// Who the client is, by what protocol and for which host it asks: nothing if the map says it.
 ///
-/// Most clients are not trusted and say nothing of themselves. Then the fields need not be in the
-/// map, where each would cost more than all of them do as text.
+/// Most clients are not trusted, and what they say themselves is removed. Then these fields need
+/// not be in the map, where each would cost more than all of them do as text.
 #[derive(Debug)]
 pub struct Forwarded<'d>(Option<(&'d HeaderValue, &'static HeaderValue, HeaderValue)>);
 

@@ -146,5 +146,5 @@ fn written<S: Source>(
     body: Kept<S>,
     upgrade: bool,
 ) -> Upload<S> {
-    if upgrade { Upload::upgrade(&parts, body, added) } else { Upload::new(parts, body, added) }
+    if upgrade { Upload::upgrade(&parts, added, body) } else { Upload::new(parts, added, body) }
 }

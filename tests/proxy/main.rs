@@ -41,6 +41,7 @@ mod http1;
 mod http2;
 mod http2_conformance;
 mod http2_floods;
+mod http2_lengths;
 mod interop;
 mod keep_alive;
 #[cfg(feature = "kube")]

@@ -7,13 +7,8 @@ use http::{HeaderMap, Version};
 /// Where the empty line after a head, or after trailers, begins with the line end before it.
 pub fn head_end(bytes: &[u8]) -> Option<usize> {
     // From line to line: to search for all four bytes at once costs more in heads of a few lines.
-    let before = memchr::memchr_iter(b'\n', bytes).filter_map(|end| end.checked_sub(1));
-    let mut ends = before.filter(|end| is_head_end(bytes.get(*end..).unwrap_or_default()));
-    ends.next()
-}
-
-fn is_head_end(rest: &[u8]) -> bool {
-    rest.starts_with(b"\r\n\r\n")
+    let is_end = |at: &usize| bytes.get(*at..).is_some_and(|rest| rest.starts_with(b"\r\n\r\n"));
+    memchr::memchr_iter(b'\n', bytes).filter_map(|end| end.checked_sub(1)).find(is_end)
 }
 
 /// What is wrong with a message.

@@ -50,9 +50,9 @@ pub type Added<'a> = (&'a HeaderName, &'a HeaderValue);
 /// (RFC 9112 section 3.2.1), or `*`.
 pub fn write_request(parts: &request::Parts, added: &[Added<'_>]) -> Bytes {
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-    let fields = parts.headers.iter().chain(added.iter().copied());
-    let size: usize =
-        fields.map(|(name, value)| name.as_str().len() + value.len() + FIELD_BYTES).sum();
+    let fields = || parts.headers.iter().chain(added.iter().copied());
+    let bytes = |(name, value): Added<'_>| name.as_str().len() + value.len() + FIELD_BYTES;
+    let size: usize = fields().map(bytes).sum();
     // With two blanks, the version, and the ends of the line and of the head.
     let size = size + target.len() + parts.method.as_str().len() + 14;
     let mut head = Vec::with_capacity(size);
@@ -60,7 +60,7 @@ pub fn write_request(parts: &request::Parts, added: &[Added<'_>]) -> Bytes {
     head.push(b' ');
     head.extend_from_slice(target.as_bytes());
     head.extend_from_slice(b" HTTP/1.1\r\n");
-    for (name, value) in parts.headers.iter().chain(added.iter().copied()) {
+    for (name, value) in fields() {
         write_field(&mut head, name.as_str().as_bytes(), value.as_bytes());
     }
     head.extend_from_slice(LINE_END);

@@ -60,7 +60,7 @@ pub enum UploadError {
 
 impl<S: Source> Upload<S> {
     /// Frames the request: by its own length if it has one, else in chunks (RFC 9112 section 6).
-    pub fn new(mut parts: request::Parts, body: Kept<S>, added: &[Added<'_>]) -> Self {
+    pub fn new(mut parts: request::Parts, added: &[Added<'_>], body: Kept<S>) -> Self {
         let streamed = body.is_streamed();
         let chunked = streamed && !parts.headers.contains_key(CONTENT_LENGTH);
         if chunked {
@@ -74,7 +74,7 @@ impl<S: Source> Upload<S> {
     }
 
     /// A request for another protocol, in which `tunnel` is what the client sends then.
-    pub fn upgrade(parts: &request::Parts, tunnel: Kept<S>, added: &[Added<'_>]) -> Self {
+    pub fn upgrade(parts: &request::Parts, added: &[Added<'_>], tunnel: Kept<S>) -> Self {
         Self::with_head(parts, added, tunnel, Rest::Held)
     }
 
