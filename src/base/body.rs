@@ -2,6 +2,7 @@
 
 use super::bounds::{Bounds, Exceeded};
 use super::http1::lines::Lines;
+use super::quiet::Quiet;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
@@ -11,7 +12,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 /// Why a body broke off.
 #[derive(Debug)]
@@ -93,21 +94,13 @@ impl<S: Source> Body<S> {
     }
 
     /// Ends when nothing has moved for as long as the body may pause, whoever is waited for.
-    pub fn stalled(&mut self) -> impl Future<Output = BodyError> + use<S> {
+    pub fn stalled(&mut self) -> Stalled {
         let idle = match self {
             Self::Own(_) => Duration::MAX,
             Self::Stream(stream) => stream.idle,
         };
         let progress = self.progress().unwrap_or_default();
-        async move {
-            loop {
-                let parts = progress.parts();
-                tokio::time::sleep(idle).await;
-                if parts == progress.parts() {
-                    return BodyError::Stalled(idle);
-                }
-            }
-        }
+        Stalled { idle, seen: progress.parts(), progress, timer: Timer::after(idle) }
     }
 
     /// Makes what moves in either of two bodies keep both from being broken off.
@@ -175,6 +168,32 @@ impl Progress {
     }
 }
 
+/// Ends when nothing has moved for long; noticed after one to two times as long.
+#[derive(Debug)]
+pub struct Stalled {
+    idle: Duration,
+    progress: Rc<Progress>,
+    /// How many parts had passed when the timer was set.
+    seen: u64,
+    timer: Timer,
+}
+
+impl Stalled {
+    /// As [`Future::poll`].
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+        loop {
+            ready!(self.timer.poll(cx));
+            let parts = self.progress.parts();
+            if std::mem::replace(&mut self.seen, parts) == parts {
+                return Poll::Ready(BodyError::Stalled(self.idle));
+            }
+            self.timer.reset(self.idle);
+        }
+    }
+}
+
+type Timer = Quiet<Pin<Box<Sleep>>>;
+
 /// A body coming from a connection.
 #[derive(Debug)]
 pub struct Stream<S> {
@@ -183,7 +202,7 @@ pub struct Stream<S> {
     /// Whether anything came since the timer was set; saves reading the clock for every part.
     moved: bool,
     /// Set when the body first has to wait: most bodies never do.
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Option<Timer>,
     progress: Option<Rc<Progress>>,
     /// How many parts had passed when the timer was set.
     seen: u64,
@@ -248,15 +267,15 @@ impl<S: Source> Stream<S> {
             progress.waiting.set(true);
         }
         let idle = self.idle;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
+        let timer = self.timer.get_or_insert_with(|| Timer::after(idle));
         loop {
-            ready!(timer.as_mut().poll(cx));
+            ready!(timer.poll(cx));
             let parts = self.progress.as_ref().map_or(0, |progress| progress.parts());
             let others = std::mem::replace(&mut self.seen, parts) != parts;
             if !std::mem::take(&mut self.moved) && !others {
                 break;
             }
-            timer.as_mut().reset(Instant::now() + idle);
+            timer.reset(idle);
         }
         Poll::Ready(Some(Err(BodyError::Stalled(idle))))
     }

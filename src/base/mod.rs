@@ -11,6 +11,7 @@ pub mod http2;
 pub mod incoming;
 pub mod io;
 pub mod problem;
+pub mod quiet;
 pub mod socket;
 pub mod status;
 pub mod units;

@@ -5,25 +5,25 @@
 //! no such task.
 
 use crate::base::body::BodyError;
+use crate::base::quiet::Quiet;
 use std::panic::resume_unwind;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::task::JoinHandle;
 
 /// A task that sends; it is ended with its owner.
 #[derive(Debug)]
-pub(super) struct Aside(Option<JoinHandle<Result<(), BodyError>>>);
+pub(super) struct Aside(Option<Quiet<JoinHandle<Result<(), BodyError>>>>);
 
 impl Aside {
     /// Begins to send.
     pub(super) fn start(sending: impl Future<Output = Result<(), BodyError>> + 'static) -> Self {
-        Self(Some(tokio::task::spawn_local(sending)))
+        Self(Some(Quiet::new(tokio::task::spawn_local(sending))))
     }
 
     /// Waits until all is sent, or says once why it can not be.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
         let Some(task) = &mut self.0 else { return Poll::Ready(Ok(())) };
-        let sent = ready!(Pin::new(task).poll(cx));
+        let sent = ready!(task.poll(cx));
         self.0 = None;
         Poll::Ready(match sent {
             Ok(sent) => sent,

@@ -1,6 +1,6 @@
 //! A request's body of which the beginning may be kept, so that it can be sent again.
 
-use crate::base::body::{Body, BodyError, Source};
+use crate::base::body::{Body, BodyError, Source, Stalled};
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body as _, Frame};
@@ -67,7 +67,7 @@ impl<S: Source> Kept<S> {
     }
 
     /// Ends when nothing has moved for as long as the body may pause, whoever is waited for.
-    pub fn stalled(&mut self) -> impl Future<Output = BodyError> + use<S> {
+    pub fn stalled(&mut self) -> Stalled {
         self.body.stalled()
     }
 

@@ -55,13 +55,12 @@ async fn send<S: Source>(
     mut upload: Upload<S>,
     connection: Rc<RefCell<Box<Connection>>>,
 ) -> Result<(), BodyError> {
-    let stalled = upload.stalled();
-    let sending = poll_fn(|cx| upload.poll(&mut connection.borrow_mut().stream, cx));
-    let sent = tokio::select! {
-        sent = sending => sent,
-        error = stalled => Err(UploadError::Body(error)),
-    };
-    match sent {
+    let mut stalled = upload.stalled();
+    let sending = poll_fn(|cx| match upload.poll(&mut connection.borrow_mut().stream, cx) {
+        Poll::Ready(sent) => Poll::Ready(sent),
+        Poll::Pending => stalled.poll(cx).map(|error| Err(UploadError::Body(error))),
+    });
+    match sending.await {
         Ok(()) => {
             let end = poll_fn(|cx| Pin::new(&mut connection.borrow_mut().stream).poll_shutdown(cx));
             // If it is closed already, its reader will see that.

@@ -1,7 +1,7 @@
 //! A request on its way out: its head, then its body as it comes.
 
 use super::head::{Added, write_request};
-use crate::base::body::{Body, BodyError, Source};
+use crate::base::body::{Body, BodyError, Source, Stalled};
 use crate::base::http1::fields::write_last_chunk;
 use crate::base::http1::scratch;
 use crate::base::io::poll_write_parts;
@@ -167,7 +167,7 @@ impl<S: Source> Upload<S> {
 
     /// Ends when nothing has moved for as long as the body may pause, be it that the endpoint takes
     /// nothing of it.
-    pub(super) fn stalled(&mut self) -> impl Future<Output = BodyError> + use<S> {
+    pub(super) fn stalled(&mut self) -> Stalled {
         self.body.stalled()
     }
 

@@ -74,14 +74,14 @@ impl Switched {
 
 /// Sends what the client sends, then ends our side.
 async fn send<S: Source>(mut upload: Upload, mut body: Body<S>) -> Result<(), BodyError> {
-    let stalled = body.stalled();
+    let mut stalled = body.stalled();
     let mut body = Kept::new(body);
     body.forget();
-    let sent = tokio::select! {
-        sent = poll_fn(|cx| upload.poll(&mut body, cx)) => sent,
-        error = stalled => Err(UploadError::Body(error)),
-    };
-    match sent {
+    let sending = poll_fn(|cx| match upload.poll(&mut body, cx) {
+        Poll::Ready(sent) => Poll::Ready(sent),
+        Poll::Pending => stalled.poll(cx).map(|error| Err(UploadError::Body(error))),
+    });
+    match sending.await {
         // The endpoint takes no more, but what it has sent is still to be read.
         Ok(()) | Err(UploadError::Stream) => Ok(()),
         Err(UploadError::Body(error)) => Err(error),
