@@ -492,6 +492,20 @@ fn check(rule: Rule, planted: &[(&str, &str)], found: &[&str]) {
     assert_eq!(rule(&files), found);
 }
 
+/// The folders and Rust files named between backticks that are nowhere one would look for them.
+fn missing_files(text: &str) -> Vec<&str> {
+    let is_path = |name: &&str| {
+        let kind = Path::new(name).extension().is_some_and(|kind| kind == "rs");
+        let ours = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'/');
+        (kind || name.ends_with('/')) && name.contains('/') && name.bytes().all(ours)
+    };
+    let places = ["", "src/", "tests/", "benches/"];
+    let exists =
+        |name: &str| places.iter().any(|place| Path::new(&format!("{place}{name}")).exists());
+    let named = text.split('`').skip(1).step_by(2).filter(is_path);
+    named.filter(|name| !exists(name)).collect()
+}
+
 #[test]
 fn a_module_imports_only_modules_below_it() {
     check(
@@ -668,6 +682,17 @@ fn the_map_of_the_code_has_every_module_in_its_order() {
             "src/lib.rs:1: `x` has no layer",
         ],
     );
+}
+
+#[test]
+fn documents_name_files_that_exist() {
+    let text = "`src/lib.rs`, `base/none.rs`, `none/`, `route/NAME.rs`, `/api/config`\n`tests/`";
+    assert_eq!(missing_files(text), ["base/none.rs", "none/"]);
+    for document in ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "benches/README.md"] {
+        let text = fs::read_to_string(document).unwrap();
+        let missing = missing_files(&text);
+        assert!(missing.is_empty(), "{document}: {missing:?}");
+    }
 }
 
 #[test]
