@@ -48,3 +48,98 @@ impl KeepAlive {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::base::deadline::Deadlines;
+    use crate::base::drain;
+    use crate::base::incoming::Incoming;
+    use crate::listener::ListenerShard;
+    use crate::listener::connections::Connections;
+    use crate::listener::http::{Terms, begin};
+    use crate::listener::http2::Panics;
+    use crate::listener::limits::Limits;
+    use crate::listener::timers::Timers;
+    use crate::telemetry::metrics::Metrics;
+    use crate::telemetry::shard::WorkerIndex;
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::Empty;
+    use std::convert::Infallible;
+    use std::rc::Rc;
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::LocalSet;
+
+    const SILENCE: Duration = Duration::from_millis(20);
+    const ANSWER: Duration = Duration::from_millis(500);
+    /// How often the client answers.
+    const ANSWERS: u32 = 3;
+    // Types of frames and the flag of their answers (RFC 9113 section 6).
+    const SETTINGS: u8 = 4;
+    const PING: u8 = 6;
+    const GOAWAY: u8 = 7;
+    const ACK: u8 = 1;
+
+    async fn serve(stream: TcpStream) {
+        let connections = Rc::new(Connections::default());
+        let (_drain, draining) = drain::pair();
+        let entry = connections.open(draining);
+        let limits = Limits::default();
+        let mut timers = Timers::new(&limits);
+        timers.silence = Rc::new(Deadlines::new(SILENCE));
+        timers.answer = Rc::new(Deadlines::new(ANSWER));
+        let service = tower::service_fn(async |_: Request<Incoming>| {
+            Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
+        });
+        let panics = Panics { metrics: Arc::new(Metrics::new(1)), worker: WorkerIndex(0) };
+        let shard = ListenerShard::default();
+        let terms = Terms { limits: &limits, timers: &timers, shard: &shard, panics: &panics };
+        begin(stream, None, |_| service, &entry, terms).await.unwrap().await;
+    }
+
+    /// Answers some of the questions whether it is there, and says how many there were, when it
+    /// answered last, and when the connection was closed.
+    async fn client(mut stream: TcpStream) -> (u32, Instant, Instant) {
+        let empty = |kind, flags| [0, 0, 0, kind, flags, 0, 0, 0, 0];
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        stream.write_all(&empty(SETTINGS, 0)).await.unwrap();
+        let (mut asked, mut answered, mut away) = (0, Instant::now(), None);
+        let mut head = [0; 9];
+        while stream.read_exact(&mut head).await.is_ok() {
+            let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+            let mut payload = vec![0; length];
+            stream.read_exact(&mut payload).await.unwrap();
+            match (head[3], head[4] & ACK) {
+                (SETTINGS, 0) => stream.write_all(&empty(SETTINGS, ACK)).await.unwrap(),
+                (PING, 0) => {
+                    asked += 1;
+                    if asked <= ANSWERS {
+                        let answer = [0, 0, 8, PING, ACK, 0, 0, 0, 0];
+                        stream.write_all(&[&answer[..], &payload].concat()).await.unwrap();
+                        answered = Instant::now();
+                    }
+                }
+                (GOAWAY, _) => away = Some(Instant::now()),
+                _ => {}
+            }
+        }
+        (asked, answered, away.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_client_that_answers_is_kept_and_one_that_does_not_is_closed() {
+        let both = async {
+            let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let near = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
+            let (far, _) = socket.accept().await.unwrap();
+            tokio::join!(serve(far), client(near)).1
+        };
+        let (asked, answered, away) = LocalSet::new().run_until(both).await;
+        assert_eq!(asked, ANSWERS + 1);
+        let waited = away - answered;
+        assert!(waited >= SILENCE + ANSWER, "{waited:?}");
+    }
+}
