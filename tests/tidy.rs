@@ -497,7 +497,8 @@ fn missing_files(text: &str) -> Vec<&str> {
     let is_path = |name: &&str| {
         let kind = Path::new(name).extension().is_some_and(|kind| kind == "rs");
         let ours = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'/');
-        (kind || name.ends_with('/')) && name.contains('/') && name.bytes().all(ours)
+        let path = name.contains('/') && !name.starts_with('/');
+        path && (kind || name.ends_with('/')) && name.bytes().all(ours)
     };
     let places = ["", "src/", "tests/", "benches/"];
     let exists =
@@ -685,8 +686,8 @@ fn the_map_of_the_code_has_every_module_in_its_order() {
 }
 
 #[test]
-fn documents_name_files_that_exist() {
-    let text = "`src/lib.rs`, `base/none.rs`, `none/`, `route/NAME.rs`, `/api/config`\n`tests/`";
+fn documents_name_source_files_and_folders_that_exist() {
+    let text = "`src/lib.rs`, `base/none.rs`, `none/`, `route/NAME.rs`, `/api/none/`\n`tests/`";
     assert_eq!(missing_files(text), ["base/none.rs", "none/"]);
     for document in ["ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "benches/README.md"] {
         let text = fs::read_to_string(document).unwrap();

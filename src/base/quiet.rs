@@ -75,9 +75,11 @@ impl<T> Quiet<JoinHandle<T>> {
 
 #[cfg(test)]
 mod tests {
-    use super::Quiet;
+    use super::{Certain, Quiet};
+    use futures_util::StreamExt;
+    use futures_util::stream::FuturesUnordered;
     use std::future::poll_fn;
-    use std::pin::pin;
+    use std::pin::{Pin, pin};
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;
     use tokio::task::coop;
@@ -85,18 +87,45 @@ mod tests {
 
     const TIME: Duration = Duration::from_secs(1);
 
+    /// Never ready; counts how often it is asked.
+    struct Asked(u32);
+
+    impl Future for Asked {
+        type Output = ();
+
+        fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+            self.0 += 1;
+            Poll::Pending
+        }
+    }
+
+    impl Certain for Asked {
+        fn may_be_ready(&self) -> bool {
+            false
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_asked_once_by_each_that_waits() {
+        let mut quiet = Quiet::new(Asked(0));
+        for asked in 1..=3 {
+            // Another task each time.
+            let waiting = FuturesUnordered::from_iter([poll_fn(|cx| {
+                for _ in 0..10 {
+                    assert!(quiet.poll(cx).is_pending());
+                }
+                Poll::Ready(())
+            })]);
+            waiting.collect::<()>().await;
+            assert_eq!(quiet.future.0, asked);
+        }
+    }
+
     #[tokio::test(start_paused = true)]
-    async fn it_is_asked_once_and_wakes_in_time() {
-        let (began, mut quiet, mut polls) = (Instant::now(), Quiet::after(TIME), 0);
-        poll_fn(|cx| {
-            for _ in 0..10 {
-                assert!(polls == 1 || quiet.poll(cx).is_pending());
-            }
-            polls += 1;
-            quiet.poll(cx)
-        })
-        .await;
-        assert_eq!((began.elapsed(), polls), (TIME, 2));
+    async fn it_wakes_in_time_and_anew() {
+        let (began, mut quiet) = (Instant::now(), Quiet::after(TIME));
+        poll_fn(|cx| quiet.poll(cx)).await;
+        assert_eq!(began.elapsed(), TIME);
         quiet.reset(TIME);
         poll_fn(|cx| quiet.poll(cx)).await;
         assert_eq!(began.elapsed(), 2 * TIME);
