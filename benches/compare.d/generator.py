@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 
-from contest import say
+from load import say
 from proxy import Setup
 
 STALL, RATE, SECONDS = 0.2, 2000, 2  # seconds; requests a second; seconds

@@ -5,8 +5,8 @@ import statistics
 import time
 
 from check import check
-from contest import say, turns
-from load import clock
+from contest import turns
+from load import clock, say
 from processes import cpu_of_others
 from proxy import Setup
 

@@ -5,6 +5,7 @@ import dataclasses
 import random
 import threading
 
+import ratio
 from proxy import LOAD_CORE, PROXY_CORE, Setup, routes
 
 PEERS = ("nginx", "haproxy", "envoy")
@@ -45,14 +46,10 @@ class Goal:
         return min(names, key=lambda name: rows[name].median(self.figure), default=None)
 
     def value(self, rows):
-        """The ratio of medians, and those of single rounds; None if something is missing."""
+        """The ratio of medians with its interval; None if something is missing."""
         best = self.best(rows)
         own = best and rows[self.row].rounds(self.figure)
-        if not own:
-            return None
-        pairs = zip(own, rows[best].rounds(self.figure))
-        ratios = [one / other for one, other in pairs if other]
-        return rows[self.row].median(self.figure) / rows[best].median(self.figure), ratios
+        return ratio.of_medians(own, rows[best].rounds(self.figure)) if own else None
 
     def met(self, value):
         return round(value, 2) <= round(self.limit, 2)
@@ -62,10 +59,12 @@ class Job:
     """Requests at full speed, and then at a fixed rate below saturation, with each proxy."""
 
     relay, h2load, fixed = True, None, True
+    quiet_only = True  # whether parts are left out in which something else had the proxy's core
     setup, settings, share = Setup(), {}, 1
     path, host = "/bytes/100", "shop.example.com"
     limit = 1.0  # of the best peer's CPU time per request; None for no goal
-    seconds_factor = 2  # how much longer than at full speed
+    seconds_factor = 1.5  # how much longer than at full speed it is measured at the fixed rate
+    part_seconds = 0.2  # of a part at the fixed rate
 
     def __init__(self, name, what, **more):
         self.name, self.what = name, what
@@ -169,7 +168,8 @@ class Reload(Routes):
     how late they are before you blame the worker.
     """
 
-    fixed, seconds_factor, targets_asked = True, 6, 1000
+    fixed, seconds_factor, part_seconds, targets_asked = True, 6, 4, 1000
+    quiet_only = False  # who has the worker's core is to be Serin itself
 
     def contestants(self, kinds):
         for kind in kinds:
@@ -234,11 +234,13 @@ class Workers(Job):
 
     @contextlib.contextmanager
     def around(self, proxy, contestant, row):
-        before = {thread: spent for thread, _, spent in proxy.threads()}
+        before = {thread: spent for thread, _, spent, _ in proxy.threads()}
         yield
-        spent = sorted(now - before.get(thread, now) for thread, _, now in proxy.threads())[::-1]
-        parts = [part / 1e6 for part in spent[:contestant.setup.workers]]
-        row.notes["CPU of its workers, ms"] = " and ".join(f"{part:.0f}" for part in parts)
+        threads = proxy.threads()
+        spent = sorted(now - before.get(thread, now) for thread, _, now, _ in threads)[::-1]
+        for number, part in enumerate(spent[:contestant.setup.workers]):
+            row.notes[f"ms of CPU of the worker that does the {('most', 'least')[number]}"] += (
+                round(part / 1e6))
 
     def goals(self):
         yield Goal("CPU per request of 2 workers (2 / 1.9)", 2 / 1.9, "cpu_us",

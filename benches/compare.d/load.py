@@ -4,16 +4,23 @@ CPU time is read from the clocks of the processes, in ns, at the first and the l
 counted: without the warm-up, and without what comes after.
 """
 
+import contextlib
 import json
+import os
 import re
 import subprocess
+import sys
 import time
 
 from processes import Process, cpu_of_others
 
-WARMUP = 0.5  # seconds before anything is counted
+WARMUP = 0.15  # seconds before anything is counted
 # What h2load says when it begins to count, and when it ends.
 BORDERS = ("Main benchmark duration is started", "Main benchmark duration is over")
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
 
 
 def clock(pid):
@@ -28,6 +35,22 @@ class Load:
         self.place, self.upstream = place, upstream
         self.connections, self.seconds = connections, seconds
 
+    @contextlib.contextmanager
+    def endpoints_first(self):
+        """Lets the endpoints have the core that they share with the clients whenever they need it.
+
+        Else each waits now and then until the other has used up its slice of some milliseconds, and
+        that is the p99 of whatever proxy is between them.
+        """
+        try:
+            os.sched_setscheduler(self.upstream.popen.pid, os.SCHED_RR, os.sched_param(1))
+        except PermissionError:
+            say("!! NOT ROOT, so p99 has slices of time in it for which endpoints wait for clients")
+        try:
+            yield
+        finally:
+            os.sched_setscheduler(self.upstream.popen.pid, os.SCHED_OTHER, os.sched_param(0))
+
     def command(self, proxy, **settings):
         chosen = {"port": proxy.port, "connections": self.connections, "seconds": self.seconds,
                   "warmup": WARMUP, "tls": int(proxy.setup.tls), **settings}
@@ -40,16 +63,16 @@ class Load:
                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def run(self, proxy, **settings):
-        """One round of our own clients."""
+        """One part with our own clients."""
         began, others = time.monotonic(), cpu_of_others()
         result = json.loads(self.start(proxy, **settings).output())
         proxy.process.must_run()
         return seen(result, began, others)
 
-    def h2load(self, proxy, path, body, streams):
-        """One round of h2load at full speed."""
+    def h2load(self, proxy, path, body, streams, seconds):
+        """One part with h2load at full speed."""
         connections = max(1, self.connections // 16)
-        command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", "-D", str(self.seconds),
+        command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", "-D", str(seconds),
                    f"--warm-up-time={WARMUP * 1000:.0f}ms", f"http://127.0.0.1:{proxy.port}{path}"]
         if body:
             file = self.place.folder / "message"
@@ -88,7 +111,7 @@ class Load:
 
 
 def seen(result, began, others):
-    """A round's result, with what is computed of it."""
+    """A part's result, with what is computed of it."""
     *proxy, upstream, clients = result.pop("cpu_ns")
     elapsed = time.monotonic() - began
     result["cpu_us"] = sum(proxy) / 1000 / max(1, result["requests"])

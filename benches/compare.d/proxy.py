@@ -107,14 +107,30 @@ class Proxy:
         return total
 
     def threads(self):
-        """Each thread's id, name and CPU time in ns."""
+        """Each thread's id, name, CPU time, and time for which it waited for a core, in ns."""
+        found = []
         for pid in self.pids():
             for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
                 try:
-                    spent = int((task / "schedstat").read_text().split()[0])
-                    yield int(task.name), (task / "comm").read_text().strip(), spent
+                    spent, waited, _ = map(int, (task / "schedstat").read_text().split())
+                    name = (task / "comm").read_text().strip()
                 except OSError:  # it has just ended
                     continue
+                found.append((int(task.name), name, spent, waited))
+        return found
+
+    def stopped(self, before):
+        """For how long, in seconds, something else had a worker's core since `before`.
+
+        What the proxy's own threads took is its own doing.
+        """
+        old = {thread: (spent, waited) for thread, _, spent, waited in before}
+        new = [(spent - old[thread][0], waited - old[thread][1])
+               for thread, _, spent, waited in self.threads() if thread in old]
+        new.sort(reverse=True)
+        workers, others = new[:self.setup.workers], new[self.setup.workers:]
+        waited = max((waited for _, waited in workers), default=0)
+        return max(0, waited - sum(spent for spent, _ in others)) / 1e9
 
     def put(self, name, text):
         """Replaces a file at once."""
@@ -124,6 +140,6 @@ class Proxy:
 
     def apart(self, names):
         """Moves its threads with these names to a spare core, or else to that of the load."""
-        for thread, name, _ in self.threads():
+        for thread, name, *_ in self.threads():
             if name.startswith(names):
                 os.sched_setaffinity(thread, {SPARE_CORE})

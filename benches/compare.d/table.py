@@ -3,18 +3,20 @@
 import statistics
 
 import idle
-from contest import OTHERS_MAX
+import ratio
+from contest import OTHERS_MAX, cores_of_others
 from jobs import AT_FIXED_RATE
 
-FULL = ("proxy", "CPU per request", "spread", "requests/s", "its core",
+FULL = ("proxy", "CPU per request", "middle half", "requests/s", "its core",
         "endpoints' part of the other", "clients' part", "memory", "to the canary", "failed",
         "CPU of others")
-FIXED = ("proxy", "requests/s", "p50", "p99", "spread of p99", "p99.9", "CPU per request",
-         "clients late (p99)", "failed", "CPU of others")
+FIXED = ("proxy", "requests/s", "p50", "p99", "middle half", "p99.9", "parts left out",
+         "CPU per request", "clients late (p99)", "failed", "CPU of others")
 IDLE = ("proxy", "at rest", "with all connections", "for each connection", "spread",
         "CPU while idle", "failed", "CPU of others")
-AGREEING_MIN = 0.75  # part of the single rounds that must say what their medians say
-GOALS = ("job", "figure", "Serin against", "ratio", "in single rounds", "goal", "met")
+PARTS_MIN = 5  # so that something is decided
+GOALS = ("job", "figure", "Serin against", "ratio", f"{ratio.CONFIDENCE:.0%} interval", "goal",
+         "met")
 
 
 def table(heads, rows):
@@ -29,8 +31,8 @@ def milliseconds(microseconds):
     return f"{microseconds / 1000:.2f} ms"
 
 
-def spread(values, tell):
-    return f"{tell(min(values))} to {tell(max(values))}" if values else "–"
+def spread(values, tell, borders=lambda values: (min(values), max(values))):
+    return " to ".join(map(tell, borders(values))) if values else "–"
 
 
 def others(cores):
@@ -78,21 +80,24 @@ def microseconds(value):
 def full_row(row):
     cpu = row.rounds("cpu_us")
     canary = row.canary()
-    return [row.name, microseconds(row.median("cpu_us")), spread(cpu, "{:.1f}".format),
-            f"{row.median('rps'):,.0f}", percent(row.median("proxy_core")),
+    return [row.name, microseconds(row.median("cpu_us")),
+            spread(cpu, "{:.1f}".format, ratio.middle_half), f"{row.median('rps'):,.0f}",
+            percent(row.median("proxy_core")),
             percent(row.median("upstream_core")), percent(row.median("load_core")),
             f"{row.memory / 1024:.1f} MiB", "–" if canary is None else f"{canary:.1%}",
-            failed(row.full), others(max(one["others"] for one in row.full))]
+            failed(row.full), others(cores_of_others(row.full))]
 
 
 def fixed_row(row):
     late = row.rounds("late")
     p99 = [one / 1000 for one in row.rounds("p99")]
     return [row.name, f"{row.rate:,.0f}", milliseconds(row.median("p50")),
-            milliseconds(row.median("p99")), spread(p99, "{:.2f}".format),
-            milliseconds(row.median("p999")), microseconds(row.median("cpu_us_fixed")),
+            milliseconds(row.median("p99")), spread(p99, "{:.2f}".format, ratio.middle_half),
+            milliseconds(row.median("p999")),
+            f"{len(row.fixed) - len(row.counted)} of {len(row.fixed)}",
+            microseconds(row.median("cpu_us_fixed")),
             milliseconds(statistics.median(late)) if late else "–", failed(row.fixed),
-            others(max(one["others"] for one in row.fixed))]
+            others(cores_of_others(row.fixed))]
 
 
 def idle_table(what, rows):
@@ -124,8 +129,8 @@ def goals(told):
         else:
             lines += [line for goal in one.goals() for line in goal_lines(one, goal, rows)]
     table(GOALS, lines)
-    print("Ratios of medians of one run. Where more than a quarter of the rounds says something "
-          "else, or the machine was busy, nothing is decided.")
+    print("Ratios of medians of the parts of this run. Where the goal lies inside the interval, "
+          f"there were fewer than {PARTS_MIN} parts, or the machine was busy, nothing is decided.")
 
 
 def goal_lines(one, goal, rows):
@@ -135,13 +140,13 @@ def goal_lines(one, goal, rows):
             yield [one.name, goal.what, " or ".join(goal.against), "–", "–",
                    f"≤ {goal.limit:.2f}", "not measured"]
         return
-    ratio, ratios = value
+    median, low, high = value
     best = goal.best(rows)
+    fewest = min(len(rows[name].rounds(goal.figure)) for name in (goal.row, best))
     measured = (rows[goal.row], rows[best])
-    verdict = "yes" if goal.met(ratio) else "**no**"
-    agreeing = sum(goal.met(single) == goal.met(ratio) for single in ratios)
-    if agreeing < AGREEING_MIN * len(ratios):
-        verdict += ", rounds differ"
+    verdict = "yes" if goal.met(median) else "**no**"
+    if goal.met(low) != goal.met(high) or fewest < PARTS_MIN:
+        verdict += ", undecided"
     if any(row.busy() > OTHERS_MAX for row in measured):
         verdict += ", **busy machine**"
     if measured[0].failed():
@@ -151,8 +156,8 @@ def goal_lines(one, goal, rows):
               and rows[name].rate != rows[goal.row].rate]
     against = best + (f" (without {', '.join(missing)})" if missing else "")
     against += f" ({', '.join(slower)} had a lower rate)" if slower else ""
-    yield [one.name, goal.what, against, f"{ratio:.2f}",
-           spread(ratios, "{:.2f}".format), f"≤ {goal.limit:.2f}", verdict]
+    yield [one.name, goal.what, against, f"{median:.2f}",
+           f"{low:.2f} to {high:.2f}", f"≤ {goal.limit:.2f}", verdict]
 
 
 def idle_goal(rows):
