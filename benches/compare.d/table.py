@@ -88,13 +88,20 @@ def full_row(row):
             failed(row.full), others(cores_of_others(row.full))]
 
 
+def left_out(row):
+    """How many parts do not count; where all do although they are not quiet, how many are."""
+    text = f"{len(row.fixed) - len(row.counted)} of {len(row.fixed)}"
+    quiet = len(row.quiet())
+    return text if quiet == len(row.counted) else f"{text}, but {quiet} quiet"
+
+
 def fixed_row(row):
     late = row.rounds("late")
     p99 = [one / 1000 for one in row.rounds("p99")]
     return [row.name, f"{row.rate:,.0f}", milliseconds(row.median("p50")),
             milliseconds(row.median("p99")), spread(p99, "{:.2f}".format, ratio.middle_half),
             milliseconds(row.median("p999")),
-            f"{len(row.fixed) - len(row.counted)} of {len(row.fixed)}",
+            left_out(row),
             microseconds(row.median("cpu_us_fixed")),
             milliseconds(statistics.median(late)) if late else "–", failed(row.fixed),
             others(cores_of_others(row.fixed))]
