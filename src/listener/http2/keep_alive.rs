@@ -74,9 +74,9 @@ mod tests {
     use tokio::task::LocalSet;
 
     const SILENCE: Duration = Duration::from_millis(20);
-    const ANSWER: Duration = Duration::from_millis(500);
+    const ANSWER: Duration = Duration::from_secs(1);
     /// How often the client answers.
-    const ANSWERS: u32 = 3;
+    const ANSWERS: u32 = 2;
     // Types of frames and the flag of their answers (RFC 9113 section 6).
     const SETTINGS: u8 = 4;
     const PING: u8 = 6;
