@@ -8,6 +8,7 @@ use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use std::cell::Cell;
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -89,8 +90,8 @@ impl<S: Source> Body<S> {
         if source.is_end_stream() {
             return Self::empty();
         }
-        let (timer, progress, bounds) = (None, None, None);
-        Self::Stream(Stream { source, idle, moved: false, timer, progress, seen: 0, bounds })
+        let (pause, progress, bounds) = (None, None, None);
+        Self::Stream(Stream { source, idle, parts: 0, pause, progress, bounds })
     }
 
     /// Ends when nothing has moved for as long as the body may pause, whoever is waited for.
@@ -100,7 +101,7 @@ impl<S: Source> Body<S> {
             Self::Stream(stream) => stream.idle,
         };
         let progress = self.progress().unwrap_or_default();
-        Stalled { idle, seen: progress.parts(), progress, timer: Timer::after(idle) }
+        Stalled { idle, pause: Pause::new(idle, progress.parts()), progress }
     }
 
     /// Makes what moves in either of two bodies keep both from being broken off.
@@ -168,44 +169,64 @@ impl Progress {
     }
 }
 
-/// Ends when nothing has moved for long; noticed after one to two times as long.
+/// A pause in what moves. That it is too long is noticed after one to two times as long; the clock
+/// is not read for every part.
 #[derive(Debug)]
-pub struct Stalled {
-    idle: Duration,
-    progress: Rc<Progress>,
+struct Pause {
+    timer: Quiet<Pin<Box<Sleep>>>,
     /// How many parts had passed when the timer was set.
     seen: u64,
-    timer: Timer,
 }
 
-impl Stalled {
-    /// As [`Future::poll`].
-    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<BodyError> {
+impl Pause {
+    fn new(idle: Duration, parts: u64) -> Self {
+        Self { timer: Quiet::after(idle), seen: parts }
+    }
+
+    /// Waits until no further part has passed for long.
+    fn poll(&mut self, cx: &mut Context<'_>, idle: Duration, parts: u64) -> Poll<BodyError> {
         loop {
             ready!(self.timer.poll(cx));
-            let parts = self.progress.parts();
             if std::mem::replace(&mut self.seen, parts) == parts {
-                return Poll::Ready(BodyError::Stalled(self.idle));
+                return Poll::Ready(BodyError::Stalled(idle));
             }
-            self.timer.reset(self.idle);
+            self.timer.reset(idle);
         }
     }
 }
 
-type Timer = Quiet<Pin<Box<Sleep>>>;
+/// How long nothing may move of a body, or of two beside each other.
+#[derive(Debug)]
+pub struct Stalled {
+    idle: Duration,
+    pause: Pause,
+    progress: Rc<Progress>,
+}
+
+impl Stalled {
+    /// Polls to the end, or until nothing has moved for too long.
+    pub async fn limit<T>(
+        mut self,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<T>,
+    ) -> Result<T, BodyError> {
+        poll_fn(|cx| match poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => self.pause.poll(cx, self.idle, self.progress.parts()).map(Err),
+        })
+        .await
+    }
+}
 
 /// A body coming from a connection.
 #[derive(Debug)]
 pub struct Stream<S> {
     source: S,
     idle: Duration,
-    /// Whether anything came since the timer was set; saves reading the clock for every part.
-    moved: bool,
-    /// Set when the body first has to wait: most bodies never do.
-    timer: Option<Timer>,
+    /// How many parts have come.
+    parts: u64,
+    /// Begun when the body first has to wait: most bodies never do.
+    pause: Option<Pause>,
     progress: Option<Rc<Progress>>,
-    /// How many parts had passed when the timer was set.
-    seen: u64,
     /// In a box, because most bodies have none.
     bounds: Option<Box<Bounds>>,
 }
@@ -250,7 +271,7 @@ impl<S: Source> Stream<S> {
         let Poll::Ready(frame) = Pin::new(&mut self.source).poll_frame(cx) else {
             return self.poll_stall(cx);
         };
-        self.moved = true;
+        self.parts += 1;
         if let Some(progress) = &self.progress {
             progress.parts.set(progress.parts.get() + 1);
             progress.waiting.set(false);
@@ -258,7 +279,7 @@ impl<S: Source> Stream<S> {
         Poll::Ready(frame.map(|frame| frame.map_err(|error| BodyError::Source(error.into()))))
     }
 
-    /// Waits for the stall timer; a stall is noticed after one to two times `idle`.
+    /// Waits until nothing has moved for too long.
     fn poll_stall(
         &mut self,
         cx: &mut Context<'_>,
@@ -266,18 +287,10 @@ impl<S: Source> Stream<S> {
         if let Some(progress) = &self.progress {
             progress.waiting.set(true);
         }
-        let idle = self.idle;
-        let timer = self.timer.get_or_insert_with(|| Timer::after(idle));
-        loop {
-            ready!(timer.poll(cx));
-            let parts = self.progress.as_ref().map_or(0, |progress| progress.parts());
-            let others = std::mem::replace(&mut self.seen, parts) != parts;
-            if !std::mem::take(&mut self.moved) && !others {
-                break;
-            }
-            timer.reset(idle);
-        }
-        Poll::Ready(Some(Err(BodyError::Stalled(idle))))
+        // Only whether it has changed matters: who looks on may come later, with another count.
+        let parts = self.parts + self.progress.as_ref().map_or(0, |progress| progress.parts());
+        let pause = self.pause.get_or_insert_with(|| Pause::new(self.idle, parts));
+        pause.poll(cx, self.idle, parts).map(|error| Some(Err(error)))
     }
 }
 
@@ -397,13 +410,18 @@ impl<S: Source, O: Owner> http_body::Body for Owned<S, O> {
 
 #[cfg(test)]
 mod tests {
-    use super::Body;
+    use super::{Body, BodyError};
     use bytes::Bytes;
+    use futures_util::stream;
     use http_body::{Body as _, Frame};
+    use http_body_util::{BodyExt, StreamBody};
     use std::convert::Infallible;
     use std::pin::Pin;
+    use std::rc::Rc;
     use std::task::{Context, Poll, Waker};
     use std::time::Duration;
+    use tokio::sync::mpsc;
+    use tokio::time::{Instant, timeout};
 
     #[derive(Debug)]
     struct Silent;
@@ -418,6 +436,28 @@ mod tests {
         ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
             Poll::Pending
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_moves_keeps_a_body_and_a_pause_ends_it() {
+        const IDLE: Duration = Duration::from_secs(10);
+        let (sender, mut parts) = mpsc::unbounded_channel();
+        let source = StreamBody::new(stream::poll_fn(move |cx| parts.poll_recv(cx)));
+        let mut body = Body::stream(source, IDLE);
+        for _ in 0..3 {
+            // Longer than it may pause in all, but never at once.
+            let next = timeout(IDLE * 3 / 4, body.frame()).await;
+            assert!(next.is_err(), "nothing came yet");
+            sender.send(Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"a")))).unwrap();
+            assert!(body.frame().await.unwrap().is_ok());
+            // Seen by another from now on, who counts anew.
+            body = body.beside(Rc::default());
+        }
+        let moved = Instant::now();
+        let stalled = body.frame().await.unwrap().unwrap_err();
+        assert!(matches!(stalled, BodyError::Stalled(IDLE)), "{stalled}");
+        let paused = moved.elapsed();
+        assert!(paused >= IDLE && paused <= 2 * IDLE, "{paused:?}");
     }
 
     #[tokio::test]

@@ -55,12 +55,9 @@ async fn send<S: Source>(
     mut upload: Upload<S>,
     connection: Rc<RefCell<Box<Connection>>>,
 ) -> Result<(), BodyError> {
-    let mut stalled = upload.stalled();
-    let sending = poll_fn(|cx| match upload.poll(&mut connection.borrow_mut().stream, cx) {
-        Poll::Ready(sent) => Poll::Ready(sent),
-        Poll::Pending => stalled.poll(cx).map(|error| Err(UploadError::Body(error))),
-    });
-    match sending.await {
+    let stalled = upload.stalled();
+    let sending = stalled.limit(|cx| upload.poll(&mut connection.borrow_mut().stream, cx));
+    match sending.await? {
         Ok(()) => {
             let end = poll_fn(|cx| Pin::new(&mut connection.borrow_mut().stream).poll_shutdown(cx));
             // If it is closed already, its reader will see that.

@@ -9,7 +9,6 @@ use crate::upstream::kept::Kept;
 use bytes::Bytes;
 use h2::RecvStream;
 use http_body::Frame;
-use std::future::poll_fn;
 use std::task::{Context, Poll, ready};
 
 /// What the endpoint sends, until it ends its side. Dropped, it ends the other direction too.
@@ -74,14 +73,10 @@ impl Switched {
 
 /// Sends what the client sends, then ends our side.
 async fn send<S: Source>(mut upload: Upload, mut body: Body<S>) -> Result<(), BodyError> {
-    let mut stalled = body.stalled();
+    let stalled = body.stalled();
     let mut body = Kept::new(body);
     body.forget();
-    let sending = poll_fn(|cx| match upload.poll(&mut body, cx) {
-        Poll::Ready(sent) => Poll::Ready(sent),
-        Poll::Pending => stalled.poll(cx).map(|error| Err(UploadError::Body(error))),
-    });
-    match sending.await {
+    match stalled.limit(|cx| upload.poll(&mut body, cx)).await? {
         // The endpoint takes no more, but what it has sent is still to be read.
         Ok(()) | Err(UploadError::Stream) => Ok(()),
         Err(UploadError::Body(error)) => Err(error),
