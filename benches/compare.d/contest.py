@@ -15,7 +15,7 @@ FULL_SECONDS, H2LOAD_SECONDS = 0.5, 1  # of a part at full speed; h2load knows w
 # For what part of the time something else may have the core of a proxy that is ready to run: more
 # than that is what a p99 tells of, and not of the proxy.
 STOPPED_MAX = 0.01
-QUIET_MIN = 5  # parts without that, of each proxy, so that they are all that is looked at
+PARTS_MIN = 5  # of each proxy, so that something is decided
 
 
 class Row:
@@ -26,12 +26,12 @@ class Row:
         self.full, self.fixed = [], []  # the parts of each kind
         self.counted = []  # those at the fixed rate whose latencies count
         self.rate = 0
-        self.memory = 0  # KiB, after its rounds
+        self.memory = 0  # KiB, after all parts
         self.spoken = ""
         self.notes = collections.Counter()
 
-    def rounds(self, figure):
-        """The figure of each part of the rounds."""
+    def parts(self, figure):
+        """The figure of each part."""
         if figure in ("p50", "p99", "p999"):
             return [one["latency_us"][figure] for one in self.counted if one["latency_us"]]
         if figure == "late":
@@ -45,7 +45,7 @@ class Row:
         return [one for one in self.fixed if one["stopped"] <= STOPPED_MAX]
 
     def median(self, figure):
-        return statistics.median(self.rounds(figure) or [0])
+        return statistics.median(self.parts(figure) or [0])
 
     def failed(self):
         kinds = collections.Counter()
@@ -128,7 +128,7 @@ class Contest:
                 self.tell(number, row, row.fixed[-1])
         rows = [row for _, _, row in self.pairs]
         # All alike: what is left of one is not compared with all of another.
-        quiet_only = self.job.quiet_only and min(len(row.quiet()) for row in rows) >= QUIET_MIN
+        quiet_only = self.job.quiet_only and min(len(row.quiet()) for row in rows) >= PARTS_MIN
         for row in rows:
             row.counted = row.quiet() if quiet_only else row.fixed
 

@@ -48,8 +48,8 @@ class Goal:
     def value(self, rows):
         """The ratio of medians with its interval; None if something is missing."""
         best = self.best(rows)
-        own = best and rows[self.row].rounds(self.figure)
-        return ratio.of_medians(own, rows[best].rounds(self.figure)) if own else None
+        own = best and rows[self.row].parts(self.figure)
+        return ratio.of_medians(own, rows[best].parts(self.figure)) if own else None
 
     def met(self, value):
         return round(value, 2) <= round(self.limit, 2)

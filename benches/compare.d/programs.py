@@ -1,9 +1,12 @@
-"""Compiles the programs in C: the relay, the endpoints and the clients."""
+"""Compiles the relay, the endpoints and the clients, which are in C, and starts the endpoints."""
 
 import pathlib
 import shutil
 import subprocess
 import sys
+
+from processes import Process, accepts, free_port
+from proxy import Place
 
 HERE = pathlib.Path(__file__).parent
 TLS = ("-DWITH_TLS", "-l:libssl.so.3", "-l:libcrypto.so.3")
@@ -42,3 +45,16 @@ def make_certificate(folder):
     key.chmod(0o644)
     certificate.with_suffix(".both").write_text(certificate.read_text() + key.read_text())
     return certificate
+
+
+def start(folder):
+    """Where proxies are started, the endpoints' process, and whether TLS can be asked for."""
+    built, with_tls = build(folder)
+    certificate = make_certificate(folder)
+    endpoints = {"stable": free_port(), "canary": free_port()}
+    place = Place(folder, endpoints, built, certificate or folder / "none")
+    command = [built["upstream"], *(f"{port}:{name}" for name, port in endpoints.items())]
+    upstream = Process("upstream", command, folder / "upstream.log")
+    for port in endpoints.values():
+        upstream.wait_for(lambda port=port: accepts(port))
+    return place, upstream, bool(with_tls and certificate)

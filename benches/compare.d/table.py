@@ -4,7 +4,7 @@ import statistics
 
 import idle
 import ratio
-from contest import OTHERS_MAX, cores_of_others
+from contest import OTHERS_MAX, PARTS_MIN, cores_of_others
 from jobs import AT_FIXED_RATE
 
 FULL = ("proxy", "CPU per request", "middle half", "requests/s", "its core",
@@ -14,7 +14,6 @@ FIXED = ("proxy", "requests/s", "p50", "p99", "middle half", "p99.9", "parts lef
          "CPU per request", "clients late (p99)", "failed", "CPU of others")
 IDLE = ("proxy", "at rest", "with all connections", "for each connection", "spread",
         "CPU while idle", "failed", "CPU of others")
-PARTS_MIN = 5  # so that something is decided
 GOALS = ("job", "figure", "Serin against", "ratio", f"{ratio.CONFIDENCE:.0%} interval", "goal",
          "met")
 
@@ -78,7 +77,7 @@ def microseconds(value):
 
 
 def full_row(row):
-    cpu = row.rounds("cpu_us")
+    cpu = row.parts("cpu_us")
     canary = row.canary()
     return [row.name, microseconds(row.median("cpu_us")),
             spread(cpu, "{:.1f}".format, ratio.middle_half), f"{row.median('rps'):,.0f}",
@@ -96,8 +95,8 @@ def left_out(row):
 
 
 def fixed_row(row):
-    late = row.rounds("late")
-    p99 = [one / 1000 for one in row.rounds("p99")]
+    late = row.parts("late")
+    p99 = [one / 1000 for one in row.parts("p99")]
     return [row.name, f"{row.rate:,.0f}", milliseconds(row.median("p50")),
             milliseconds(row.median("p99")), spread(p99, "{:.2f}".format, ratio.middle_half),
             milliseconds(row.median("p999")),
@@ -149,7 +148,7 @@ def goal_lines(one, goal, rows):
         return
     median, low, high = value
     best = goal.best(rows)
-    fewest = min(len(rows[name].rounds(goal.figure)) for name in (goal.row, best))
+    fewest = min(len(rows[name].parts(goal.figure)) for name in (goal.row, best))
     measured = (rows[goal.row], rows[best])
     verdict = "yes" if goal.met(median) else "**no**"
     if goal.met(low) != goal.met(high) or fewest < PARTS_MIN:
