@@ -1,7 +1,7 @@
 //! A client's socket, as we and h2 see it: small writes go out in one piece, large ones without a
 //! copy.
 
-use super::socket;
+use super::accepted::Accepted;
 use bytes::{Bytes, BytesMut};
 use std::cell::Cell;
 use std::fmt::Debug;
@@ -10,7 +10,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::io::poll_read_buf;
 
@@ -42,9 +41,9 @@ pub struct Farewell(pub Vec<u8>);
 /// What carries the bytes.
 #[derive(Debug)]
 enum Stream {
-    Plain(TcpStream),
+    Plain(Accepted),
     /// In a box, so that plain connections do not pay for its size.
-    Secure(Box<TlsStream<TcpStream>>),
+    Secure(Box<TlsStream<Accepted>>),
 }
 
 /// How writing to a connection goes, seen by who looks after it.
@@ -56,12 +55,12 @@ pub struct Flow {
 
 impl Io {
     /// Wraps a connected socket from which `read` was read.
-    pub fn new(stream: TcpStream, read: Bytes, flow: Rc<Flow>) -> Self {
+    pub fn new(stream: Accepted, read: Bytes, flow: Rc<Flow>) -> Self {
         Self { stream: Stream::Plain(stream), read, flow, watch: None }
     }
 
     /// Wraps a connection whose TLS handshake is done.
-    pub fn secure(stream: TlsStream<TcpStream>, flow: Rc<Flow>) -> Self {
+    pub fn secure(stream: TlsStream<Accepted>, flow: Rc<Flow>) -> Self {
         Self { stream: Stream::Secure(Box::new(stream)), read: Bytes::new(), flow, watch: None }
     }
 
@@ -162,6 +161,14 @@ impl Io {
         }
     }
 
+    /// Whether the runtime knows the socket.
+    pub fn is_watched(&self) -> bool {
+        match &self.stream {
+            Stream::Plain(stream) => stream.is_watched(),
+            Stream::Secure(stream) => stream.get_ref().0.is_watched(),
+        }
+    }
+
     /// Whether nothing of our own stands between the bytes and the socket.
     pub fn is_plain(&self) -> bool {
         matches!(self.stream, Stream::Plain(_))
@@ -176,14 +183,14 @@ impl Io {
 impl Stream {
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            Self::Plain(stream) => socket::poll_write(stream, cx, bytes),
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
             Self::Secure(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, to: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self {
-            Self::Plain(stream) => socket::poll_read(stream, cx, to),
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, to),
             Self::Secure(stream) => Pin::new(stream).poll_read(cx, to),
         }
     }

@@ -1,5 +1,6 @@
 //! What every layer may use: bodies, time, draining, typed units, positions in a document.
 
+pub mod accepted;
 pub mod body;
 pub mod bounds;
 pub mod clock;

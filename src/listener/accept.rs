@@ -2,14 +2,16 @@
 
 use super::socket::BACKLOG;
 use super::{ListenerShard, Settings};
+use crate::base::accepted::Accepted;
 use crate::base::drain::Draining;
 use crate::telemetry::shard::WorkerIndex;
 use arc_swap::ArcSwap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// How long accepting pauses when the process can not take another connection.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -18,13 +20,13 @@ const QUIET: Duration = Duration::from_secs(10);
 
 /// Accepts until the end is asked for, then takes what the kernel had accepted already.
 pub(super) async fn accept<E>(
-    socket: TcpListener,
+    socket: AsyncFd<TcpListener>,
     settings: Arc<ArcSwap<Settings<E>>>,
     worker: WorkerIndex,
     mut stop: Draining,
-    mut serve: impl FnMut(TcpStream, SocketAddr, Arc<Settings<E>>),
+    mut serve: impl FnMut(Accepted, SocketAddr, Arc<Settings<E>>),
 ) {
-    let mut accepted = |stream: TcpStream, peer: SocketAddr| {
+    let mut accepted = |stream: Accepted, peer: SocketAddr| {
         let settings = settings.load_full();
         shard(&settings, worker).accepted.increment();
         serve(stream, peer, settings);
@@ -34,7 +36,7 @@ pub(super) async fn accept<E>(
         tokio::select! {
             biased;
             () = stop.asked() => break,
-            result = socket.accept() => match result {
+            result = socket.async_io(Interest::READABLE, take) => match result {
                 Ok((stream, peer)) => accepted(stream, peer),
                 Err(error) => {
                     let settings = settings.load_full();
@@ -52,14 +54,29 @@ pub(super) async fn accept<E>(
     }
     // These clients are connected already; closing the socket would reset them. The kernel is asked
     // directly, because the runtime may not have noticed them yet and hands out so many at a time.
-    let Ok(socket) = socket.into_std() else { return };
-    for (stream, peer) in std::iter::from_fn(|| socket.accept().ok()).take(BACKLOG) {
-        let wrapped = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
-        match wrapped {
-            Ok(stream) => accepted(stream, peer),
-            Err(error) => tracing::debug!(%error, "can not serve a connection"),
-        }
+    let socket = socket.into_inner();
+    for (stream, peer) in std::iter::from_fn(|| take(&socket).ok()).take(BACKLOG) {
+        accepted(stream, peer);
     }
+}
+
+/// Takes a connection that waits.
+#[cfg(target_os = "linux")]
+fn take(socket: &TcpListener) -> io::Result<(Accepted, SocketAddr)> {
+    use rustix::net::{SocketFlags, acceptfrom_with};
+    // One system call, where the standard library needs another for each flag but the first.
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let (stream, peer) = acceptfrom_with(socket, flags)?;
+    let peer = peer.ok_or(io::ErrorKind::ConnectionAborted)?.try_into()?;
+    Ok((Accepted::new(stream.into()), peer))
+}
+
+/// Takes a connection that waits.
+#[cfg(not(target_os = "linux"))]
+fn take(socket: &TcpListener) -> io::Result<(Accepted, SocketAddr)> {
+    let (stream, peer) = socket.accept()?;
+    stream.set_nonblocking(true)?;
+    Ok((Accepted::new(stream), peer))
 }
 
 /// One worker's counters of a listener.
@@ -95,7 +112,7 @@ mod tests {
         const CLIENTS: usize = 300;
         let socket = socket::bind(([127, 0, 0, 1], 0).into(), 1).unwrap().remove(0);
         let address = socket.local_addr().unwrap();
-        let socket = tokio::net::TcpListener::from_std(socket).unwrap();
+        let socket = socket::watch(socket).unwrap();
         let clients: Vec<_> = (0..CLIENTS).map(|_| TcpStream::connect(address).unwrap()).collect();
         let series = Arc::new(ListenerSeries::new("web", 1));
         let settings = Settings {

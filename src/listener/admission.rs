@@ -1,13 +1,13 @@
 //! How many connections a listener has, all workers together, and who is turned away at the door.
 
 use super::refusal::Refusal;
+use crate::base::accepted::Accepted;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use tokio::net::TcpStream;
 
 /// How much of what a client has sent already is read before it is turned away: closing a socket
 /// with unread bytes resets the connection, and the client may not see why.
@@ -82,7 +82,7 @@ fn counted_as(ip: IpAddr) -> IpAddr {
 }
 
 /// Says why, if the client can be told without TLS and without waiting for it.
-pub(super) fn turn_away(stream: TcpStream, secure: bool, refusal: Refusal) {
+pub(super) fn turn_away(stream: Accepted, secure: bool, refusal: Refusal) {
     let (status, text) = match refusal {
         Refusal::ConnectionsOfClient => ("429 Too Many Requests", "429: too many connections\n"),
         _ => ("503 Service Unavailable", "503: too many connections\n"),

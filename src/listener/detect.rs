@@ -2,19 +2,18 @@
 
 use super::connections::Connection;
 use super::timers::Timers;
+use crate::base::accepted::Accepted;
 use crate::base::clock;
 use crate::base::deadline::Deadline;
+use crate::base::http1::scratch;
 use bytes::{Bytes, BytesMut};
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::task::Poll;
-use tokio::net::TcpStream;
-use tokio_util::io::poll_read_buf;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, ReadBuf};
 
 /// What every HTTP/2 client sends first (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How much is read at once: most requests' heads come whole.
-const READ_BYTES: usize = 4096;
 
 /// The protocol of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +38,11 @@ pub(super) struct Detected {
 /// Reads until it is clear what the client speaks. Nothing if the connection ends before, or is
 /// told to, or if nothing comes in time.
 pub(super) async fn detect(
-    stream: &mut TcpStream,
+    stream: &mut Accepted,
     known: &Connection,
     timers: &Timers,
 ) -> Option<Detected> {
-    let mut read = BytesMut::with_capacity(READ_BYTES);
+    let mut read = BytesMut::new();
     let mut silent = timers.header.begin(clock::now());
     let mut begun = None;
     poll_fn(|cx| {
@@ -52,9 +51,9 @@ pub(super) async fn detect(
                 return Poll::Ready(Some(protocol));
             }
             known.wake(cx.waker());
-            match poll_read_buf(Pin::new(&mut *stream), cx, &mut read) {
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(None),
-                Poll::Ready(Ok(_)) => {}
+            match poll_read(stream, cx, &mut read) {
+                Poll::Ready(true) => {}
+                Poll::Ready(false) => return Poll::Ready(None),
                 // Whatever it is told: nothing was asked, so there is nothing to finish.
                 Poll::Pending if known.order().is_some() => return Poll::Ready(None),
                 Poll::Pending if read.is_empty() => {
@@ -70,6 +69,16 @@ pub(super) async fn detect(
     })
     .await
     .map(|protocol| Detected { read: read.freeze(), protocol, deadline: begun })
+}
+
+/// Reads some more; false at the connection's end.
+fn poll_read(stream: &mut Accepted, cx: &mut Context<'_>, read: &mut BytesMut) -> Poll<bool> {
+    scratch::read(|memory| {
+        let mut memory = ReadBuf::new(memory);
+        let polled = ready!(Pin::new(stream).poll_read(cx, &mut memory));
+        read.extend_from_slice(memory.filled());
+        Poll::Ready(polled.is_ok() && !memory.filled().is_empty())
+    })
 }
 
 /// The protocol that begins like this; nothing if it may be either.

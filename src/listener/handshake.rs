@@ -7,6 +7,7 @@ use super::http::Session;
 use super::http1::Start;
 use super::refusal::Refusal;
 use super::timers::Timers;
+use crate::base::accepted::Accepted;
 use crate::base::io::Io;
 use crate::tls::Server;
 use crate::tls::identity::Identity;
@@ -16,7 +17,6 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
@@ -33,7 +33,7 @@ pub(super) struct Secure<'a> {
 
 /// Brings a connection to where requests can be read. Nothing if it ends before, or is told to.
 pub(super) async fn open(
-    mut stream: TcpStream,
+    mut stream: Accepted,
     secure: Option<Secure<'_>>,
     known: &Connection,
     timers: &Timers,
@@ -61,10 +61,10 @@ pub(super) async fn open(
 /// Does the TLS handshake. A connection that is told to finish still may, so that a client which
 /// was accepted is not left with half of it.
 async fn handshake(
-    stream: TcpStream,
+    stream: Accepted,
     secure: Secure<'_>,
     known: &Connection,
-) -> Option<TlsStream<TcpStream>> {
+) -> Option<TlsStream<Accepted>> {
     let mut accepting = TlsAcceptor::from(secure.server.config()).accept(stream);
     let mut finish = false;
     let done = tokio::time::timeout(

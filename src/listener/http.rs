@@ -8,6 +8,7 @@ use super::http1;
 use super::http2::{self, Panics};
 use super::limits::Limits;
 use super::timers::Timers;
+use crate::base::accepted::Accepted;
 use crate::base::body::Reply;
 use crate::base::incoming::Incoming;
 use crate::tls::Covered;
@@ -15,7 +16,6 @@ use crate::tls::identity::Identity;
 use ::http::{Request, Response};
 use std::convert::Infallible;
 use std::pin::Pin;
-use tokio::net::TcpStream;
 use tower::Service;
 
 /// How much of a body is buffered.
@@ -51,7 +51,7 @@ pub(super) type Serving<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 /// Brings a connection to where requests can be read, and returns what serves them; nothing if it
 /// ends before. The state of this is large, and soon gone; the other lies idle for long.
 pub(super) async fn begin<'a, S, B>(
-    stream: TcpStream,
+    stream: Accepted,
     secure: Option<Secure<'_>>,
     make: impl FnOnce(Session) -> S,
     entry: &'a Entry,
@@ -117,7 +117,7 @@ mod tests {
             let panics = Panics { metrics: Arc::new(Metrics::new(1)), worker: WorkerIndex(0) };
             let shard = ListenerShard::default();
             let terms = Terms { limits: &limits, timers: &timers, shard: &shard, panics: &panics };
-            if let Some(serving) = begin(stream, None, |_| service, &entry, terms).await {
+            if let Some(serving) = begin(stream.into(), None, |_| service, &entry, terms).await {
                 serving.await;
             }
         });

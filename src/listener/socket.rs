@@ -3,6 +3,8 @@
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Connections that the kernel holds for us until they are accepted, per worker.
 pub(super) const BACKLOG: usize = 4096;
@@ -38,6 +40,16 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
     Ok(socket.into())
+}
+
+/// Has the runtime say when connections wait to be accepted; its own type for such sockets would
+/// take note of each that is.
+#[expect(
+    deprecated,
+    reason = "sound, as a listener keeps its descriptor; what replaces it is unsafe"
+)]
+pub(super) fn watch(socket: TcpListener) -> io::Result<AsyncFd<TcpListener>> {
+    AsyncFd::with_interest(socket, Interest::READABLE)
 }
 
 #[cfg(test)]

@@ -8,6 +8,9 @@ use std::time::Duration;
 /// How long we read on from a client that we have told that its connection closes, so that it can
 /// read why.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long we wait for a response before it is looked whether the client of a new connection still
+/// does, too: most responses have come by then.
+const GLANCE: Duration = Duration::from_millis(10);
 /// After what silence an HTTP/2 client is asked whether it is there, and how long it may take to
 /// answer.
 const SILENCE: Duration = Duration::from_secs(30);
@@ -24,6 +27,8 @@ pub(super) struct Timers {
     pub(super) write: Rc<Deadlines>,
     /// Until a connection that is closed is let go of.
     pub(super) linger: Rc<Deadlines>,
+    /// Until it is looked whether the client of a new connection still waits for its response.
+    pub(super) glance: Rc<Deadlines>,
     /// Until an HTTP/2 client that sends nothing is asked whether it is there.
     pub(super) silence: Rc<Deadlines>,
     /// Until it has to have answered.
@@ -40,6 +45,7 @@ impl Timers {
             keep_alive: list(limits.keep_alive),
             write: list(limits.write),
             linger: list(LINGER),
+            glance: list(GLANCE),
             silence: list(SILENCE),
             answer: list(ANSWER),
             lengths: lengths(limits),

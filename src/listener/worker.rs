@@ -8,7 +8,8 @@ use super::http2::Panics;
 use super::proxy_protocol::{self, Address};
 use super::refusal::Refusal;
 use super::timers::Timers;
-use super::{Settings, accept, http};
+use super::{Settings, accept, http, socket};
+use crate::base::accepted::Accepted;
 use crate::base::body::Reply;
 use crate::base::drain::{self, Drain};
 use crate::base::incoming::Incoming;
@@ -23,7 +24,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, oneshot};
 
@@ -115,15 +116,13 @@ async fn run<E, S>(
     let mut listening: HashMap<SocketAddr, Listening> = HashMap::new();
     while let Some(command) = commands.recv().await {
         match command {
-            Command::Listen { address, socket, settings } => {
-                match tokio::net::TcpListener::from_std(socket) {
-                    Ok(socket) => {
-                        let new = listen(worker, &metrics, &serve, socket, settings);
-                        listening.insert(address, new);
-                    }
-                    Err(error) => tracing::error!(%address, %error, "can not listen"),
+            Command::Listen { address, socket, settings } => match socket::watch(socket) {
+                Ok(socket) => {
+                    let new = listen(worker, &metrics, &serve, socket, settings);
+                    listening.insert(address, new);
                 }
-            }
+                Err(error) => tracing::error!(%address, %error, "can not listen"),
+            },
             Command::Leave => listening.values().for_each(|one| one.connections.leave()),
             Command::Unlisten { address, timeout, closed, done } => {
                 let Some(gone) = listening.remove(&address) else { continue };
@@ -149,7 +148,7 @@ fn listen<E, S>(
     worker: WorkerIndex,
     metrics: &Arc<Metrics>,
     serve: &Rc<S>,
-    socket: tokio::net::TcpListener,
+    socket: AsyncFd<TcpListener>,
     settings: Arc<ArcSwap<Settings<E>>>,
 ) -> Listening
 where
@@ -199,7 +198,7 @@ where
 
 /// Lets a connection in that may come in, and returns what serves it, with its client's place.
 async fn connection<'a, E, S: Serve<E>>(
-    mut stream: TcpStream,
+    mut stream: Accepted,
     mut peer: SocketAddr,
     settings: &'a Settings<E>,
     (worker, timers): (WorkerIndex, &'a Timers),
@@ -210,7 +209,8 @@ async fn connection<'a, E, S: Serve<E>>(
     let (known, limits) = (&entry.connection, &settings.limits);
     let timeout = limits.tls_handshake;
     if settings.announcing.contains(peer.ip()) {
-        match proxy_protocol::receive(&mut stream, known, timeout).await {
+        let stream = stream.watched().ok()?;
+        match proxy_protocol::receive(stream, known, timeout).await {
             Ok(Some(Address::Client(client))) => peer = client,
             Ok(Some(Address::Peer)) => {}
             Ok(None) => return None,

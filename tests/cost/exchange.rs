@@ -57,6 +57,12 @@ impl Client {
         self.0.write_all(REQUEST).unwrap();
     }
 
+    /// Sends a request after which the connection closes.
+    pub(crate) fn send_last(&mut self) {
+        let fields = REQUEST.strip_suffix(b"\r\n").unwrap();
+        self.0.write_all(&[fields, b"connection: close\r\n\r\n"].concat()).unwrap();
+    }
+
     /// Receives the response to it.
     pub(crate) fn receive(&mut self) {
         let mut received = [0; 4096];

@@ -1,5 +1,6 @@
 //! System calls of a request that is forwarded: two to receive, two to send; over HTTP/2, where
-//! streams share those towards the client, fewer.
+//! streams share those towards the client, fewer. A connection of its own is one more to accept it
+//! and one to close it.
 
 use crate::allocations::COUNTING;
 use crate::exchange::{Client, origin, yaml};
@@ -116,6 +117,34 @@ fn a_forwarded_request_makes_four_system_calls() {
     // Clients and endpoints answer one by one at worst: never more than a wait for each message.
     let waits: usize = waits.values().copied().sum();
     assert!(waits <= 2 * requests + requests / 100 + 20, "{calls:?}");
+}
+
+#[test]
+fn a_connection_for_one_request_makes_two_system_calls_more() {
+    const CLIENTS: usize = 8;
+    const ROUNDS: usize = 100;
+    let _counting = COUNTING.lock();
+    let proxy = Proxy::start();
+    let round = |rounds: usize| {
+        for _ in 0..rounds {
+            let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(proxy.web)).collect();
+            clients.iter_mut().for_each(Client::send_last);
+            clients.iter_mut().for_each(Client::receive);
+        }
+    };
+    round(20);
+    let Some(calls) = traced(&proxy.worker(), || round(ROUNDS)) else {
+        eprintln!("\nSKIPPED: system calls were not counted, because strace can not be run\n");
+        return;
+    };
+    let requests = CLIENTS * ROUNDS;
+    // A build with debug assertions looks whether what it closes is open.
+    let others = calls.iter().filter(|(name, _)| !["epoll_wait", "fcntl"].contains(&name.as_str()));
+    let others: usize = others.map(|(_, calls)| calls).sum();
+    assert!(others >= 6 * requests, "{calls:?}");
+    // That nobody else waits to be accepted is found out by trying, once for several clients here.
+    // One that asks late is read from in vain and has to be waited for, which is three calls more.
+    assert!(others <= 7 * requests, "{calls:?}");
 }
 
 #[test]

@@ -224,6 +224,11 @@ impl Wire {
         if state.ended { Client::Ended } else { Client::There }
     }
 
+    /// Whether the runtime knows the socket, so that to see what the client does costs nothing.
+    pub fn is_watched(&self) -> bool {
+        self.state.borrow().io.is_watched()
+    }
+
     /// Takes the informational responses that are to be written.
     pub fn take_early(&self) -> Option<BytesMut> {
         let mut state = self.state.borrow_mut();

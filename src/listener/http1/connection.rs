@@ -1,20 +1,22 @@
 //! One connection: a head is read, its request is served, the response is written, and again.
 
-use super::head::{Head, is_begun, parse_request};
+use super::head::Head;
 use super::respond::{Broken, Framing, Persistence, Responder};
+use super::waiting::{Next, Waiting};
 use crate::base::body::Reply;
 use crate::base::clock;
 use crate::base::deadline::Deadline;
 use crate::base::http1::wire::{Client, Wire};
 use crate::base::incoming::Incoming;
 use crate::base::io::Io;
-use crate::listener::connections::{Connection, Order};
+use crate::listener::connections::Connection;
 use crate::listener::http::Terms;
 use crate::listener::refusal::Refusal;
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, Version};
 use http_body_util::Full;
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io::IoSlice;
@@ -34,16 +36,6 @@ pub(in crate::listener) struct Start {
     pub(in crate::listener) io: Io,
     /// The time for the first head, if that has begun.
     pub(in crate::listener) deadline: Option<Deadline>,
-}
-
-/// What comes next on a connection.
-enum Next<R> {
-    /// A request.
-    Request(R),
-    /// None, because of this.
-    Refused(Refusal),
-    /// None.
-    End,
 }
 
 /// What becomes of a connection after an exchange.
@@ -114,95 +106,6 @@ pub(in crate::listener) async fn serve<S, B>(
     Box::pin(close(&wire, known, terms, after)).await;
 }
 
-/// A connection without a request.
-struct Waiting<'a> {
-    wire: &'a Rc<Wire>,
-    known: &'a Connection,
-    terms: Terms<'a>,
-    /// How far the end of the head was looked for.
-    searched: usize,
-    /// Whether a part of a head is there, so that the deadline is that of the head.
-    begun: bool,
-    /// Whether it is the first head.
-    first: bool,
-    /// Whether no further head may begin.
-    finish: bool,
-    deadline: Option<Deadline>,
-}
-
-impl<'a> Waiting<'a> {
-    fn new(
-        wire: &'a Rc<Wire>,
-        known: &'a Connection,
-        terms: Terms<'a>,
-        deadline: Option<Deadline>,
-    ) -> Self {
-        let begun = deadline.is_some();
-        Self { wire, known, terms, searched: 0, begun, first: true, finish: false, deadline }
-    }
-
-    /// Waits for the next one.
-    fn again(&mut self) {
-        self.searched = 0;
-        self.begun = false;
-        self.first = false;
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Next<Head>> {
-        self.known.wake(cx.waker());
-        match self.known.order() {
-            Some(Order::Close) => return Poll::Ready(Next::End),
-            Some(Order::Finish) => self.finish = true,
-            None => {}
-        }
-        // A request that has come already is served before it is asked whether one may come.
-        loop {
-            let parsed = self.wire.with_received(|received| {
-                if received.is_empty() {
-                    return Ok(None);
-                }
-                parse_request(received, &mut self.searched, self.terms.limits)
-            });
-            match parsed {
-                Ok(None) => {}
-                Ok(Some(head)) => {
-                    self.deadline = None;
-                    return Poll::Ready(Next::Request(head));
-                }
-                Err(refusal) => return Poll::Ready(Next::Refused(refusal)),
-            }
-            match self.wire.poll_fill(cx) {
-                Poll::Ready(Ok(1..)) => {}
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Next::End),
-                Poll::Pending => break,
-            }
-        }
-        self.poll_deadline(cx)
-    }
-
-    /// Waits for the deadline of what there is.
-    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Next<Head>> {
-        let begun = self.wire.with_received(|received| is_begun(received));
-        if self.finish && !begun {
-            return Poll::Ready(Next::End);
-        }
-        let timers = self.terms.timers;
-        if begun && !self.begun {
-            self.begun = true;
-            self.deadline = Some(timers.header.begin(clock::now()));
-        }
-        let deadline = self.deadline.get_or_insert_with(|| {
-            if self.first {
-                timers.header.begin(clock::now())
-            } else {
-                timers.keep_alive.begin(clock::recent())
-            }
-        });
-        ready!(Pin::new(deadline).poll(cx));
-        Poll::Ready(if begun { Next::Refused(Refusal::HeadTimedOut) } else { Next::End })
-    }
-}
-
 /// A request and its response.
 struct Exchange<'a> {
     wire: &'a Rc<Wire>,
@@ -214,6 +117,8 @@ struct Exchange<'a> {
     keep_alive: bool,
     /// Whether the client waits for a response before it sends the body.
     expects: bool,
+    /// When it is looked what the client does, if the runtime does not know its socket.
+    glance: RefCell<Option<Deadline>>,
 }
 
 /// A response whose head is written, or about to be.
@@ -238,7 +143,8 @@ impl<'a> Exchange<'a> {
         let (version, is_head) = (parts.version, parts.method == Method::HEAD);
         let body = wire.begin(decoder, version == Version::HTTP_11, upgrade);
         let keep_alive = keep_alive && !last;
-        let exchange = Self { wire, known, terms, version, is_head, keep_alive, expects };
+        let glance = RefCell::default();
+        let exchange = Self { wire, known, terms, version, is_head, keep_alive, expects, glance };
         (exchange, Request::from_parts(parts, Incoming::Http1(body)))
     }
 
@@ -385,11 +291,21 @@ impl<'a> Exchange<'a> {
 
     /// Whether the client is known to wait no longer.
     fn is_left(&self, cx: &mut Context<'_>) -> bool {
+        if !self.wire.is_watched() && self.poll_glance(cx).is_pending() {
+            return false;
+        }
         match self.wire.watch(cx) {
             Client::There => false,
             Client::Ended => self.terms.limits.abort_on_close,
             Client::Gone => true,
         }
+    }
+
+    /// Waits for as long as it is not worth it to have the runtime watch a new connection.
+    fn poll_glance(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let glance = &mut *self.glance.borrow_mut();
+        let glance = glance.get_or_insert_with(|| self.terms.timers.glance.begin(clock::recent()));
+        Pin::new(glance).poll(cx)
     }
 
     /// The service's side of a tunnel has ended: the client is told, and may send on to the end of

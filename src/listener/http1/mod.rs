@@ -6,5 +6,6 @@
 mod connection;
 pub mod head;
 mod respond;
+mod waiting;
 
 pub(super) use connection::{Start, serve};

@@ -97,7 +97,7 @@ mod tests {
         let panics = Panics { metrics: Arc::new(Metrics::new(1)), worker: WorkerIndex(0) };
         let shard = ListenerShard::default();
         let terms = Terms { limits: &limits, timers: &timers, shard: &shard, panics: &panics };
-        begin(stream, None, |_| service, &entry, terms).await.unwrap().await;
+        begin(stream.into(), None, |_| service, &entry, terms).await.unwrap().await;
     }
 
     /// Answers some of the questions whether it is there, and says how many there were, when it

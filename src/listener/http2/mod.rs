@@ -290,7 +290,7 @@ mod tests {
             let panics = Panics { metrics: Arc::new(Metrics::new(1)), worker: WorkerIndex(0) };
             let shard = ListenerShard::default();
             let terms = Terms { limits: &limits, timers: &timers, shard: &shard, panics: &panics };
-            begin(stream, None, |_| service, &entry, terms).await.unwrap().await;
+            begin(stream.into(), None, |_| service, &entry, terms).await.unwrap().await;
         });
         let mut builder = h2::client::Builder::new();
         builder.initial_connection_window_size(8 * 1024 * 1024);

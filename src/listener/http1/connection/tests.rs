@@ -68,7 +68,7 @@ async fn with<B, C>(
     let entry = connections.open(draining);
     let limits = Limits::default();
     let timers = connections.timers(&limits);
-    let io = Io::new(accepted, Bytes::new(), Rc::clone(&entry.connection.flow));
+    let io = Io::new(accepted.into(), Bytes::new(), Rc::clone(&entry.connection.flow));
     let serving = spawn_local(async move {
         let panics = Panics { metrics: Arc::new(Metrics::new(1)), worker: WorkerIndex(0) };
         let shard = ListenerShard::default();
