@@ -18,11 +18,11 @@ use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
 
 /// What a forwarded request may allocate: its future, the request's head as it is read, what its
-/// parts share of it, the head as it is written, where the fields of the response stand, and the
-/// response on its way out of the attempt.
-const REQUEST_MAX: usize = 6;
+/// parts share of it, the name of a field that HTTP does not know, the head as it is written, where
+/// the fields of the response stand, and the response on its way out of the attempt.
+const REQUEST_MAX: usize = 7;
 /// All of that together; most of it is the future.
-const REQUEST_BYTES_MAX: usize = 3_100;
+const REQUEST_BYTES_MAX: usize = 3_060;
 
 /// The same over HTTP/2: beside that, what h2 needs for a head and a stream.
 const STREAM_MAX: usize = 14;
@@ -109,7 +109,7 @@ fn a_forwarded_request_allocates_little_and_grows_nothing() {
     client.ask(REQUESTS);
     let change = region.change();
     // What the control plane does once a second is not the request's.
-    let each = |count: usize| (count.saturating_sub(200)) / REQUESTS;
+    let each = |count: usize| count.saturating_sub(200).div_ceil(REQUESTS);
     let (allocations, reallocations) = (each(change.allocations), each(change.reallocations));
     assert!(allocations <= REQUEST_MAX, "{change:?}");
     assert!(each(change.bytes_allocated) <= REQUEST_BYTES_MAX, "{change:?}");
@@ -131,7 +131,7 @@ fn a_forwarded_request_of_http_2_allocates_little() {
     client.ask(ROUNDS);
     let change = region.change();
     // What the control plane does once a second is not the request's.
-    let each = |count: usize| (count.saturating_sub(200)) / REQUESTS;
+    let each = |count: usize| count.saturating_sub(200).div_ceil(REQUESTS);
     assert!(each(change.allocations) <= STREAM_MAX, "{change:?}");
     // The maps of fields grow once each when ours are added.
     assert!(each(change.reallocations) <= 2, "{change:?}");

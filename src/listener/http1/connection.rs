@@ -16,7 +16,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, Version};
 use http_body_util::Full;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io::IoSlice;
@@ -74,7 +74,7 @@ pub(in crate::listener) async fn serve<S, B>(
             waiting.poll(cx).map(|next| match next {
                 Next::Request(head) => {
                     let last = requests_max.is_some_and(|most| requests >= most.get() - 1);
-                    let (exchange, request) = Exchange::new(&wire, known, terms, head, last);
+                    let (exchange, request) = Exchange::new(&wire, known, &terms, head, last);
                     // In a box, because most of a connection's time there is none. Made in its
                     // place: else all of it would be copied there, although little of it is used.
                     let place = Box::new_uninit();
@@ -110,7 +110,7 @@ pub(in crate::listener) async fn serve<S, B>(
 struct Exchange<'a> {
     wire: &'a Rc<Wire>,
     known: &'a Connection,
-    terms: Terms<'a>,
+    terms: &'a Terms<'a>,
     version: Version,
     is_head: bool,
     /// Whether the connection may stay afterwards.
@@ -118,7 +118,7 @@ struct Exchange<'a> {
     /// Whether the client waits for a response before it sends the body.
     expects: bool,
     /// When it is looked what the client does, if the runtime does not know its socket.
-    glance: RefCell<Option<Deadline>>,
+    glance: Cell<Option<Deadline>>,
 }
 
 /// A response whose head is written, or about to be.
@@ -135,7 +135,7 @@ impl<'a> Exchange<'a> {
     fn new(
         wire: &'a Rc<Wire>,
         known: &'a Connection,
-        terms: Terms<'a>,
+        terms: &'a Terms<'a>,
         head: Head,
         last: bool,
     ) -> (Self, Request<Incoming>) {
@@ -143,7 +143,7 @@ impl<'a> Exchange<'a> {
         let (version, is_head) = (parts.version, parts.method == Method::HEAD);
         let body = wire.begin(decoder, version == Version::HTTP_11, upgrade);
         let keep_alive = keep_alive && !last;
-        let glance = RefCell::default();
+        let glance = Cell::default();
         let exchange = Self { wire, known, terms, version, is_head, keep_alive, expects, glance };
         (exchange, Request::from_parts(parts, Incoming::Http1(body)))
     }
@@ -303,9 +303,11 @@ impl<'a> Exchange<'a> {
 
     /// Waits for as long as it is not worth it to have the runtime watch a new connection.
     fn poll_glance(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let glance = &mut *self.glance.borrow_mut();
-        let glance = glance.get_or_insert_with(|| self.terms.timers.glance.begin(clock::recent()));
-        Pin::new(glance).poll(cx)
+        let begin = || self.terms.timers.glance.begin(clock::recent());
+        let mut glance = self.glance.take().unwrap_or_else(begin);
+        let polled = Pin::new(&mut glance).poll(cx);
+        self.glance.set(Some(glance));
+        polled
     }
 
     /// The service's side of a tunnel has ended: the client is told, and may send on to the end of
