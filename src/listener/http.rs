@@ -73,14 +73,10 @@ where
 
 #[cfg(test)]
 mod tests {
-    use super::{Panics, Terms, begin};
-    use crate::base::drain;
     use crate::base::incoming::Incoming;
-    use crate::listener::ListenerShard;
     use crate::listener::connections::{Connection, Connections};
     use crate::listener::limits::Limits;
-    use crate::telemetry::metrics::Metrics;
-    use crate::telemetry::shard::WorkerIndex;
+    use crate::listener::testing::{Serving, pair};
     use bytes::Bytes;
     use http::{Request, Response};
     use http_body_util::Full;
@@ -88,11 +84,10 @@ mod tests {
     use std::convert::Infallible;
     use std::net::SocketAddr;
     use std::rc::Rc;
-    use std::sync::Arc;
     use std::time::{Duration, Instant};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
-    use tokio::task::{JoinHandle, LocalSet, spawn_local, yield_now};
+    use tokio::task::{JoinHandle, LocalSet, yield_now};
 
     /// More than two small socket buffers hold.
     const LENGTH: usize = 512 * 1024;
@@ -105,30 +100,17 @@ mod tests {
         limits: Limits,
         length: usize,
     ) -> (Rc<Connection>, JoinHandle<()>) {
-        let (_drain, draining) = drain::pair();
-        let entry = connections.open(draining);
-        let known = Rc::clone(&entry.connection);
-        let timers = connections.timers(&limits);
         let service = tower::service_fn(move |_: Request<Incoming>| {
             let body = Full::new(Bytes::from(vec![7; length]));
             std::future::ready(Ok::<_, Infallible>(Response::new(body)))
         });
-        let serving = spawn_local(async move {
-            let panics = Panics { metrics: Arc::new(Metrics::new(1)), worker: WorkerIndex(0) };
-            let shard = ListenerShard::default();
-            let terms = Terms { limits: &limits, timers: &timers, shard: &shard, panics: &panics };
-            if let Some(serving) = begin(stream.into(), None, |_| service, &entry, terms).await {
-                serving.await;
-            }
-        });
-        (known, serving)
+        let connections = Rc::clone(connections);
+        Serving { connections, limits, ..Serving::default() }.start(stream, service)
     }
 
     /// What a client gets whose second request has come when its connection is told something.
     async fn second_answer(tell: impl FnOnce(&Connections)) -> String {
-        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
-        let (stream, _) = socket.accept().await.unwrap();
+        let (mut client, stream) = pair().await;
         let connections = Rc::new(Connections::default());
         let (_, serving) = serving(stream, &connections, Limits::default(), 0);
         client.write_all(REQUEST).await.unwrap();

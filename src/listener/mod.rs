@@ -16,6 +16,8 @@ pub mod proxy_protocol;
 pub mod refusal;
 pub mod set;
 pub mod socket;
+#[cfg(test)]
+mod testing;
 mod timers;
 pub mod worker;
 

@@ -52,25 +52,18 @@ impl KeepAlive {
 #[cfg(test)]
 mod tests {
     use crate::base::deadline::Deadlines;
-    use crate::base::drain;
     use crate::base::incoming::Incoming;
-    use crate::listener::ListenerShard;
-    use crate::listener::connections::Connections;
-    use crate::listener::http::{Terms, begin};
-    use crate::listener::http2::Panics;
     use crate::listener::limits::Limits;
+    use crate::listener::testing::{Serving, pair};
     use crate::listener::timers::Timers;
-    use crate::telemetry::metrics::Metrics;
-    use crate::telemetry::shard::WorkerIndex;
     use bytes::Bytes;
     use http::{Request, Response};
     use http_body_util::Empty;
     use std::convert::Infallible;
     use std::rc::Rc;
-    use std::sync::Arc;
     use std::time::{Duration, Instant};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
+    use tokio::net::TcpStream;
     use tokio::task::LocalSet;
 
     const SILENCE: Duration = Duration::from_millis(20);
@@ -84,20 +77,14 @@ mod tests {
     const ACK: u8 = 1;
 
     async fn serve(stream: TcpStream) {
-        let connections = Rc::new(Connections::default());
-        let (_drain, draining) = drain::pair();
-        let entry = connections.open(draining);
-        let limits = Limits::default();
-        let mut timers = Timers::new(&limits);
+        let mut timers = Timers::new(&Limits::default());
         timers.silence = Rc::new(Deadlines::new(SILENCE));
         timers.answer = Rc::new(Deadlines::new(ANSWER));
         let service = tower::service_fn(async |_: Request<Incoming>| {
             Ok::<_, Infallible>(Response::new(Empty::<Bytes>::new()))
         });
-        let panics = Panics { metrics: Arc::new(Metrics::new(1)), worker: WorkerIndex(0) };
-        let shard = ListenerShard::default();
-        let terms = Terms { limits: &limits, timers: &timers, shard: &shard, panics: &panics };
-        begin(stream.into(), None, |_| service, &entry, terms).await.unwrap().await;
+        let serving = Serving { timers: Some(timers), ..Serving::default() };
+        serving.start(stream, service).1.await.unwrap();
     }
 
     /// Answers some of the questions whether it is there, and says how many there were, when it
@@ -132,9 +119,7 @@ mod tests {
     #[tokio::test]
     async fn a_client_that_answers_is_kept_and_one_that_does_not_is_closed() {
         let both = async {
-            let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let near = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
-            let (far, _) = socket.accept().await.unwrap();
+            let (near, far) = pair().await;
             tokio::join!(serve(far), client(near)).1
         };
         let (asked, answered, away) = LocalSet::new().run_until(both).await;

@@ -247,24 +247,14 @@ fn builder(limits: &Limits) -> Builder {
 
 #[cfg(test)]
 mod tests {
-    use super::Panics;
-    use crate::base::drain;
     use crate::base::incoming::Incoming;
-    use crate::listener::ListenerShard;
-    use crate::listener::connections::Connections;
-    use crate::listener::http::{Terms, begin};
-    use crate::listener::limits::Limits;
-    use crate::telemetry::metrics::Metrics;
-    use crate::telemetry::shard::WorkerIndex;
+    use crate::listener::testing::{Serving, pair};
     use bytes::Bytes;
     use http::{Request, Response};
     use http_body::Frame;
     use http_body_util::StreamBody;
     use std::convert::Infallible;
-    use std::rc::Rc;
-    use std::sync::Arc;
     use std::time::Duration;
-    use tokio::net::{TcpListener, TcpStream};
     use tokio::task::{LocalSet, spawn_local, yield_now};
 
     /// Together more than the client's window and what is held for it.
@@ -272,26 +262,13 @@ mod tests {
     const CHUNK: &[u8] = &[7; 16 * 1024];
 
     async fn streams() {
-        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let client = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
-        let (stream, _) = socket.accept().await.unwrap();
-        let connections = Rc::new(Connections::default());
-        let (_drain, draining) = drain::pair();
-        let entry = connections.open(draining);
-        let known = Rc::clone(&entry.connection);
-        let limits = Limits::default();
-        let timers = connections.timers(&limits);
+        let (client, stream) = pair().await;
         let service = tower::service_fn(async |_: Request<Incoming>| {
             let chunk = || Ok::<_, Infallible>(Frame::data(Bytes::from_static(CHUNK)));
             let chunks = futures_util::stream::iter(std::iter::repeat_with(chunk).take(CHUNKS));
             Ok::<_, Infallible>(Response::new(StreamBody::new(chunks)))
         });
-        spawn_local(async move {
-            let panics = Panics { metrics: Arc::new(Metrics::new(1)), worker: WorkerIndex(0) };
-            let shard = ListenerShard::default();
-            let terms = Terms { limits: &limits, timers: &timers, shard: &shard, panics: &panics };
-            begin(stream.into(), None, |_| service, &entry, terms).await.unwrap().await;
-        });
+        let (known, _serving) = Serving::default().start(stream, service);
         let mut builder = h2::client::Builder::new();
         builder.initial_connection_window_size(8 * 1024 * 1024);
         let (client, connection) = builder.handshake::<_, Bytes>(client).await.unwrap();

@@ -2,16 +2,9 @@
 
 use super::{Start, serve};
 use crate::base::body::Reply;
-use crate::base::drain;
 use crate::base::incoming::Incoming;
-use crate::base::io::Io;
-use crate::listener::ListenerShard;
-use crate::listener::connections::Connections;
 use crate::listener::http::Terms;
-use crate::listener::http2::Panics;
-use crate::listener::limits::Limits;
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::shard::WorkerIndex;
+use crate::listener::testing::{Serving, pair};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame};
@@ -20,11 +13,10 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::net::TcpStream;
+use tokio::task::LocalSet;
 
 const UPGRADE: &[u8] =
     b"GET /chat HTTP/1.1\r\nhost: a\r\nconnection: Upgrade\r\nupgrade: echo\r\n\r\n";
@@ -54,31 +46,17 @@ impl Reply for Echo {}
 
 /// Serves a connection by a function, while a client does something.
 async fn with<B, C>(
-    answer: impl Fn(Incoming) -> Response<B> + 'static,
+    answer: impl Fn(Incoming) -> Response<B> + Clone + 'static,
     client: impl FnOnce(TcpStream) -> C,
 ) where
     B: Reply + 'static,
     C: Future<Output = ()>,
 {
-    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let stream = TcpStream::connect(socket.local_addr().unwrap()).await.unwrap();
-    let (accepted, _) = socket.accept().await.unwrap();
-    let connections = Rc::new(Connections::default());
-    let (_drain, draining) = drain::pair();
-    let entry = connections.open(draining);
-    let limits = Limits::default();
-    let timers = connections.timers(&limits);
-    let io = Io::new(accepted.into(), Bytes::new(), Rc::clone(&entry.connection.flow));
-    let serving = spawn_local(async move {
-        let panics = Panics { metrics: Arc::new(Metrics::new(1)), worker: WorkerIndex(0) };
-        let shard = ListenerShard::default();
-        let terms = Terms { limits: &limits, timers: &timers, shard: &shard, panics: &panics };
-        let service = tower::service_fn(|request: Request<Incoming>| {
-            std::future::ready(Ok::<_, Infallible>(answer(request.into_body())))
-        });
-        let start = Start { io, deadline: None };
-        serve(start, service, &entry.connection, terms).await;
+    let (stream, accepted) = pair().await;
+    let service = tower::service_fn(move |request: Request<Incoming>| {
+        std::future::ready(Ok::<_, Infallible>(answer(request.into_body())))
     });
+    let (_, serving) = Serving::default().start(accepted, service);
     client(stream).await;
     serving.await.unwrap();
 }
