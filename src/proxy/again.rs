@@ -2,6 +2,7 @@
 
 use super::attempt::{Answer, Failure, Means, Repeat, attempt};
 use super::error::Error;
+use super::exchange::Exchange;
 use super::retry::Retry;
 use super::snapshot::{LocalSnapshot, Route};
 use super::timeouts::End;
@@ -12,13 +13,14 @@ use crate::base::clock;
 use crate::base::deadline::Deadlines;
 use crate::base::http1::wire::Informational;
 use crate::base::incoming::Incoming;
-use crate::split::PoolIndex;
+use crate::split::{Choice, PoolIndex};
+use crate::upstream::balance::Balance;
 use crate::upstream::http1::head::Form;
 use crate::upstream::local::{Admitted, Ask, LocalEndpoint, LocalPool, Place, Retrying};
 use crate::upstream::outgoing::Outgoing;
 use http::{Method, response};
 use std::cell::RefCell;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
@@ -32,13 +34,23 @@ pub(super) struct Way {
     pub hash: Option<u64>,
 }
 
+/// Where a request would go without the pool that was decided for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Elsewhere {
+    pub(super) way: Way,
+    /// The choice that leads there.
+    pub(super) choice: Choice,
+    /// Whether a retry may leave for it too.
+    pub(super) retries: bool,
+}
+
 /// How a request is to be delivered, in whichever attempt.
 pub(super) struct Manner {
     /// Where it was decided to go.
     pub(super) way: Way,
-    /// Where it would go without that pool, if a retry may leave it; in a box, because most
-    /// requests need no room for this.
-    pub(super) elsewhere: Option<Box<Way>>,
+    /// Where it would go without that pool, if it may leave it; in a box, because most requests
+    /// need no room for this.
+    pub(super) elsewhere: Option<Box<Elsewhere>>,
     pub(super) method: Method,
     pub(super) call: bool,
     /// In which form the fields of the response are wanted.
@@ -54,6 +66,7 @@ pub(super) struct Manner {
 /// What all attempts of a request share.
 pub(super) struct Delivery<'a> {
     pub(super) proxy: &'a Proxy,
+    pub(super) exchange: &'a mut Exchange,
     pub(super) local: &'a LocalSnapshot,
     pub(super) route: &'a Route,
     pub(super) manner: &'a Manner,
@@ -64,6 +77,8 @@ pub(super) struct Delivery<'a> {
     pub(super) trial: Option<Box<Place>>,
     /// The request's place in its pool.
     pub(super) admitted: Admitted,
+    /// Whether it has left the pool that was decided for.
+    pub(super) left: bool,
 }
 
 /// Says which responses are not passed on because the request is sent again.
@@ -103,14 +118,12 @@ impl Judge<'_> {
 impl<'a> Delivery<'a> {
     /// Attempts until there is a response to pass on, or no attempt left that may bring one.
     pub(super) async fn run(&mut self) -> Result<(Answer, Place), Error> {
-        let local = self.local;
-        let (pool, balance) = local.pool(self.manner.way.pool).ok_or(Error::NoEndpoint)?;
         if self.outgoing.is_open() {
             // In a box, because hardly any request needs room for this.
             Box::pin(self.settle()).await?;
         }
-        self.enter(pool).await?;
-        let (random, hash) = (self.proxy.random(), self.manner.way.hash);
+        let (pool, balance) = self.enter_first().await?;
+        let (random, hash) = (self.proxy.random(), self.way().hash);
         let ask = Ask { balance, random, hash, tried: &[] };
         let place = self.first(pool, &ask).ok_or(Error::NoEndpoint)?;
         let judge = self.judge(pool, 0);
@@ -137,6 +150,53 @@ impl<'a> Delivery<'a> {
         // What was waited for is no part of the time that endpoints have.
         self.started = clock::now();
         Ok(())
+    }
+
+    /// The way that it takes now.
+    fn way(&self) -> &'a Way {
+        let elsewhere = self.manner.elsewhere.as_deref().filter(|_| self.left);
+        elsewhere.map_or(&self.manner.way, |elsewhere| &elsewhere.way)
+    }
+
+    /// The pool at its end, with how that is balanced.
+    fn pool(&self) -> Result<(&'a Rc<LocalPool>, &'a Balance), Error> {
+        self.local.pool(self.way().pool).ok_or(Error::NoEndpoint)
+    }
+
+    /// Enters the pool that was decided for; or, if the request still waits for its place there
+    /// when the last endpoint goes away, the one where it would go then.
+    async fn enter_first(&mut self) -> Result<(&'a Rc<LocalPool>, &'a Balance), Error> {
+        let first @ (pool, _) = self.pool()?;
+        if let Some(admitted) = pool.admit() {
+            self.admitted = admitted;
+            return Ok(first);
+        }
+        // Who decides about an endpoint's return has its place at that one.
+        let elsewhere = self.manner.elsewhere.as_ref().filter(|_| self.trial.is_none());
+        let Some(elsewhere) = elsewhere else {
+            return self.enter(pool).await.map(|()| first);
+        };
+        let second @ (other, _) = self.local.pool(elsewhere.way.pool).ok_or(Error::NoEndpoint)?;
+        // In a box, because most requests need no room for this.
+        Box::pin(async {
+            let leaving = async {
+                pool.emptied().await;
+                if !other.has_untried(&[]) {
+                    // There is nowhere to go, but an endpoint may come back.
+                    pending::<()>().await;
+                }
+            };
+            tokio::select! {
+                biased;
+                () = leaving => {}
+                entered = self.enter(pool) => return entered.map(|()| first),
+            }
+            self.left = true;
+            self.started = clock::now();
+            self.exchange.moved(elsewhere.choice);
+            self.enter(other).await.map(|()| second)
+        })
+        .await
     }
 
     /// Waits for the request's place in a pool that takes only so many, in that of any other.
@@ -168,7 +228,7 @@ impl<'a> Delivery<'a> {
         mut granted: Option<Retrying>,
     ) -> Result<(Answer, Place), Error> {
         let mut tried = vec![Rc::clone(place.endpoint())];
-        let (mut current, mut left) = (chosen, false);
+        let mut current = chosen;
         // Where not even a connection could be made: when all were tried, the others come first.
         let mut unreached = Vec::new();
         // What has failed is not in flight while the next attempt waits.
@@ -187,17 +247,15 @@ impl<'a> Delivery<'a> {
             let _retrying = granted.take();
             // What nobody has seen says nothing against the pool, so it stays there as long as
             // there is an endpoint that was not tried.
-            if !left && (!unseen || !chosen.has_untried(&tried)) {
-                left = self.leave().await;
+            if !self.left && (!unseen || !chosen.has_untried(&tried)) {
+                self.left = self.leave().await;
             }
-            let Manner { way, elsewhere, .. } = self.manner;
-            let way = elsewhere.as_deref().filter(|_| left).unwrap_or(way);
-            let (pool, balance) = self.local.pool(way.pool).ok_or(Error::NoEndpoint)?;
+            let (pool, balance) = self.pool()?;
             current = pool;
             if !unseen || !pool.has_untried(&tried) {
                 self.pause(retry).await?;
             }
-            let (random, hash) = (self.proxy.random(), way.hash);
+            let (random, hash) = (self.proxy.random(), self.way().hash);
             let ask = |tried| Ask { balance, random, hash, tried };
             let place = if pool.has_untried(&tried) {
                 pool.take(&ask(&tried))
@@ -251,7 +309,8 @@ impl<'a> Delivery<'a> {
     /// Enters the pool that a retry may leave for; says whether it did. Where there is none, or
     /// none that takes the request, it stays.
     async fn leave(&mut self) -> bool {
-        let elsewhere = self.manner.elsewhere.as_ref().and_then(|way| self.local.pool(way.pool));
+        let elsewhere = self.manner.elsewhere.as_ref().filter(|elsewhere| elsewhere.retries);
+        let elsewhere = elsewhere.and_then(|elsewhere| self.local.pool(elsewhere.way.pool));
         match elsewhere.filter(|(pool, _)| pool.has_untried(&[])) {
             Some((pool, _)) => self.enter(pool).await.is_ok(),
             None => false,

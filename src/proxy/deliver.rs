@@ -1,6 +1,6 @@
 //! The delivery of one request, in one straight line: decide, attempt, answer.
 
-use super::again::{Delivery, Manner, Way};
+use super::again::{Delivery, Elsewhere, Manner, Way};
 use super::attempt::Answer;
 use super::authority;
 use super::decide::{Decision, Usability, choose, decide};
@@ -20,7 +20,7 @@ use crate::base::bounds::Bounds;
 use crate::base::clock;
 use crate::base::incoming::Incoming;
 use crate::predicate::Head;
-use crate::split::{PoolIndex, Reason};
+use crate::split::{Choice, PoolIndex, Reason};
 use crate::upstream::http1::head::Form;
 use crate::upstream::kept::KEPT_BYTES_MAX;
 use crate::upstream::local::{Admitted, LocalPool, Offer, Place};
@@ -57,7 +57,7 @@ pub fn deliver(
     downstream: Rc<Downstream>,
     request: Request<Incoming>,
 ) -> impl Future<Output = Result<Response<ResponseBody>, Infallible>> {
-    let (exchange, mut ready) = begin(&proxy, &downstream, request);
+    let (mut exchange, mut ready) = begin(&proxy, &downstream, request);
     async move {
         let Ready { local, route, manner, outgoing, end, started, trial } = match &mut ready {
             Ok(ready) => ready,
@@ -69,6 +69,7 @@ pub fn deliver(
         };
         let mut delivery = Delivery {
             proxy,
+            exchange: &mut exchange,
             local,
             route,
             manner,
@@ -77,6 +78,7 @@ pub fn deliver(
             started: *started,
             trial: trial.take(),
             admitted: Admitted::default(),
+            left: false,
         };
         let delivered = delivery.run().await;
         let admitted = delivery.admitted;
@@ -207,9 +209,10 @@ fn body(
 }
 
 /// The version in which the request is written: one that suits all pools that it may go to.
-fn protocol(local: &LocalSnapshot, pool: &LocalPool, elsewhere: Option<Way>) -> Protocol {
+fn protocol(local: &LocalSnapshot, pool: &LocalPool, elsewhere: Option<Elsewhere>) -> Protocol {
     let protocol = pool.protocol();
-    let other = elsewhere.and_then(|way| local.pool(way.pool)).map(|(pool, _)| pool.protocol());
+    let other = elsewhere.and_then(|elsewhere| local.pool(elsewhere.way.pool));
+    let other = other.map(|(pool, _)| pool.protocol());
     if other.is_none_or(|other| other == protocol) { protocol } else { Protocol::Auto }
 }
 
@@ -239,18 +242,36 @@ fn check_and_decide(
     };
     let decision;
     (decision, *trial) = decide_here(proxy, local, &head);
-    let way = |pool: PoolIndex| Way {
-        pool,
-        hash: snapshot.balances.get(pool.0).and_then(|balance| balance.hash(&head)),
+    let way = decision.choice.pool.map(|pool| way(snapshot, pool, &head));
+    Ok(Decided { decision, way, elsewhere: elsewhere(proxy, local, &decision, &head) })
+}
+
+fn way(snapshot: &Snapshot, pool: PoolIndex, head: &Head<'_>) -> Way {
+    let balance = snapshot.balances.get(pool.0);
+    Way { pool, hash: balance.and_then(|balance| balance.hash(head)) }
+}
+
+/// Where a request would go without the pool that was decided for, if it may leave it: for a retry,
+/// or because it may have to wait there, until the last endpoint is gone.
+fn elsewhere(
+    proxy: &Proxy,
+    local: &LocalSnapshot,
+    decision: &Decision,
+    head: &Head<'_>,
+) -> Option<Elsewhere> {
+    let snapshot = &*local.snapshot;
+    let left = decision.choice.pool?;
+    let retries = may_leave(snapshot, decision);
+    if !retries && !local.pool(left)?.0.limits_requests() {
+        return None;
+    }
+    let others = |pool| {
+        if pool == left { Usability::Unusable } else { snapshot.usability_again(pool) }
     };
-    let elsewhere =
-        decision.choice.pool.filter(|_| may_leave(snapshot, &decision)).and_then(|pool| {
-            let others = |other| {
-                if other == pool { Usability::Unusable } else { snapshot.usability_again(other) }
-            };
-            choose(snapshot, decision.route, &head, &others, Some(proxy.random())).choice.pool
-        });
-    Ok(Decided { decision, way: decision.choice.pool.map(way), elsewhere: elsewhere.map(way) })
+    let choice = choose(snapshot, decision.route, head, &others, Some(proxy.random())).choice;
+    let way = way(snapshot, choice.pool?, head);
+    let choice = Choice { reason: Some(Reason::Fallback), ..choice };
+    Some(Elsewhere { way, choice, retries })
 }
 
 /// Whether a retry may leave the pool that was decided for; not if the request names it itself.
@@ -266,8 +287,8 @@ fn may_leave(snapshot: &Snapshot, decision: &Decision) -> bool {
 struct Decided {
     decision: Decision,
     way: Option<Way>,
-    /// Where it would go without that pool, if a retry may leave it.
-    elsewhere: Option<Way>,
+    /// Where it would go without that pool, if it may leave it.
+    elsewhere: Option<Elsewhere>,
 }
 
 /// Decides, once more if the pool has nothing left on this worker: its last endpoint, or the one

@@ -1,10 +1,11 @@
 //! The most that a pool is asked for at one time: exact whatever the workers do, and fair.
 
 use crate::support::{
-    App, H2Client, H2Origin, Load, Origin, eventually, nobody, pool_of, pool_with, within,
+    App, H2Client, H2Origin, Load, Origin, config, eventually, nobody, pool_of, pool_with, within,
 };
 use h2::server::Builder;
 use http::{Request, StatusCode};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -307,6 +308,66 @@ async fn a_retry_needs_no_further_place() {
     }
     let retried = app.metric("serin_attempts_total", &[("outcome", "retry_success")]).await;
     assert!(retried > 0.0);
+}
+
+/// A configuration whose pool `only`, with these endpoints, takes one request at a time, and whose
+/// fallback is another; `more` is settings of that one.
+fn falling_back(only: &[SocketAddr], second: &[SocketAddr], more: &str) -> String {
+    let route = "  - { name: all, split: [{ to: only }], fallback: second }";
+    // In this order they change.
+    config(&[("second", second), ("only", only)], route)
+        .replace("] }\n  - { name: only", &format!("]{more} }}\n  - {{ name: only"))
+        .replace("] }\nroutes", "], limits: { requests: 1, pendingTimeout: 1h } }\nroutes")
+}
+
+#[tokio::test]
+async fn who_waits_goes_to_the_fallback_when_the_last_endpoint_goes_away() {
+    let (http1, h2) = (Origin::named("http1").await, H2Origin::named("h2").await);
+    for (second, protocol, version) in
+        [(http1.address, "", "http1"), (h2.address, ", protocol: h2", "h2")]
+    {
+        let gate = Gate::new().await;
+        let yaml = |only: &[SocketAddr]| falling_back(only, &[second], protocol);
+        let app = App::start(&yaml(&[gate.origin.address])).await;
+        let held = asking(&H2Client::connect(app.address).await);
+        gate.has(1).await;
+        let (mut one, mut other) = (app.connect().await, app.connect().await);
+        one.send("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await;
+        other.send("PUT / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 4\r\n\r\nbody").await;
+        pending(&app, 2.0).await;
+        app.reload(&yaml(&[])).await;
+        for client in [&mut one, &mut other] {
+            assert_eq!(client.response().await.unwrap().origin(), version);
+        }
+        pending(&app, 0.0).await;
+        gate.let_through(1);
+        assert_eq!(statuses(vec![held]).await, [200]);
+        for (pool, requests) in [("only", 1.0), ("second", 2.0)] {
+            let labels = [("pool", pool), ("code", "200")];
+            app.metric_is("serin_requests_total", &labels, requests).await;
+        }
+        let moved = [("pool", "second"), ("reason", "fallback")];
+        app.metric_is("serin_decisions_total", &moved, 2.0).await;
+    }
+}
+
+#[tokio::test]
+async fn who_has_nowhere_to_go_waits_for_an_endpoint_to_come_back() {
+    let (gate, second) = (Gate::new().await, Origin::named("second").await);
+    let only = [gate.origin.address];
+    let app = App::start(&falling_back(&only, &[second.address], "")).await;
+    let client = H2Client::connect(app.address).await;
+    let held = asking(&client);
+    gate.has(1).await;
+    let waiting = asking(&client);
+    pending(&app, 1.0).await;
+    app.reload(&falling_back(&[], &[], "")).await;
+    // The worker has seen it.
+    assert_eq!(statuses(vec![asking(&client)]).await, [503]);
+    app.reload(&falling_back(&only, &[], "")).await;
+    pending(&app, 1.0).await;
+    gate.let_through(2);
+    assert_eq!(statuses(vec![held, waiting]).await, [200; 2]);
 }
 
 #[tokio::test]

@@ -12,13 +12,25 @@ use crate::upstream::quota::Permit;
 pub struct Admitted(#[expect(dead_code, reason = "only kept")] Option<Permit>);
 
 impl LocalPool {
+    /// Whether a request may have to wait until it is let in.
+    pub fn limits_requests(&self) -> bool {
+        self.terms.limits().requests > 0
+    }
+
     /// Lets a request in, if it need not wait.
     pub fn admit(&self) -> Option<Admitted> {
         self.refresh();
-        if self.terms.limits().requests == 0 {
+        if !self.limits_requests() {
             return Some(Admitted(None));
         }
         self.pool.limiter.requests.take().map(|permit| Admitted(Some(permit)))
+    }
+
+    /// Waits until there is no endpoint that takes requests.
+    pub async fn emptied(&self) {
+        while self.has_untried(&[]) {
+            self.emptied.notified().await;
+        }
     }
 
     /// Lets a request in when it is its turn.

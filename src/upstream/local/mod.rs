@@ -26,6 +26,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use terms::Terms;
+use tokio::sync::Notify;
 use trial::Trials;
 use usable::{Asked, Usable};
 
@@ -86,6 +87,8 @@ pub struct LocalPool {
     version: Cell<u64>,
     endpoints: RefCell<Vec<Rc<LocalEndpoint>>>,
     usable: RefCell<Usable>,
+    /// Tells those who wait that none is usable any more.
+    emptied: Notify,
     /// Endpoints that are ejected, while nothing else speaks against them.
     ejected: RefCell<Vec<Rc<LocalEndpoint>>>,
     trials: Trials,
@@ -155,6 +158,7 @@ impl LocalPool {
             version: Cell::new(u64::MAX),
             endpoints: RefCell::default(),
             usable: RefCell::default(),
+            emptied: Notify::new(),
             ejected: RefCell::default(),
             trials: Trials::default(),
             weighing: Cell::new(None),
@@ -298,6 +302,9 @@ impl LocalPool {
             local.endpoint.is_usable() || (ignores_health && is_there)
         };
         self.usable.borrow_mut().endpoints = endpoints.iter().filter(is_taken).cloned().collect();
+        if self.usable.borrow().endpoints.is_empty() {
+            self.emptied.notify_waiters();
+        }
         self.slow_start.set(current.settings.slow_start);
         self.weigh(clock::now());
     }
