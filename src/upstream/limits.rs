@@ -35,7 +35,7 @@ impl Default for PoolLimitsConfig {
 /// What a pool is asked for now, held against its limits; outlives reloads.
 #[derive(Debug, Default)]
 pub struct Limiter {
-    /// Requests in flight; counted only while they are limited.
+    /// Requests in flight; counted only while they are limited, those from before too.
     pub requests: Arc<Quota>,
     /// Open connections, which are always counted.
     pub connections: Arc<Quota>,

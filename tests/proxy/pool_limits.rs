@@ -394,9 +394,41 @@ async fn other_numbers_hold_from_the_reload_on_and_touch_nothing_in_flight() {
     app.reload(&limited(0)).await;
     gate.has(9).await;
     pending(&app, 0.0).await;
-    // Those are in flight without a limit; one that appears counts from then on.
     app.reload(&limited(1)).await;
     gate.let_through(12);
+    assert_eq!(statuses(requests).await, [200; 12]);
+}
+
+#[tokio::test]
+async fn requests_from_before_the_limit_count_too() {
+    let gate = Gate::new().await;
+    let limited = |requests| gate.config(&format!("requests: {requests}, pendingTimeout: 1h"), "");
+    let app = App::start(&limited(0)).await;
+    let client = H2Client::connect(app.address).await;
+    let mut requests: Vec<_> = (0..4).map(|_| asking(&client)).collect();
+    gate.has(4).await;
+    app.reload(&limited(2)).await;
+    requests.extend((0..4).map(|_| asking(&client)));
+    pending(&app, 4.0).await;
+    for (left, waiting) in [(3, 4.0), (2, 4.0), (2, 3.0), (2, 2.0)] {
+        gate.let_through(1);
+        pending(&app, waiting).await;
+        gate.has(left).await;
+    }
+    // Without a limit nobody is counted, and with another everybody is, once.
+    app.reload(&limited(0)).await;
+    gate.has(4).await;
+    app.reload(&limited(3)).await;
+    requests.extend((0..2).map(|_| asking(&client)));
+    pending(&app, 2.0).await;
+    for (left, waiting) in [(3, 2.0), (3, 1.0), (3, 0.0), (2, 0.0)] {
+        gate.let_through(1);
+        pending(&app, waiting).await;
+        gate.has(left).await;
+    }
+    requests.extend((0..2).map(|_| asking(&client)));
+    pending(&app, 1.0).await;
+    gate.let_through(4);
     assert_eq!(statuses(requests).await, [200; 12]);
 }
 

@@ -14,7 +14,7 @@ pub struct Admitted(#[expect(dead_code, reason = "only kept")] Option<Permit>);
 impl LocalPool {
     /// Whether a request may have to wait until it is let in.
     pub fn limits_requests(&self) -> bool {
-        self.terms.limits().requests > 0
+        self.terms.limits_requests()
     }
 
     /// Lets a request in, if it need not wait.
@@ -37,6 +37,9 @@ impl LocalPool {
     pub async fn admit_later(&self) -> Result<Admitted, Overloaded> {
         let pending = self.terms.begin_waiting(Overflow::Requests)?;
         let ticket = self.pool.limiter.requests.queue(None, clock::now());
-        pending.wait(ticket).await.map(|permit| Admitted(Some(permit)))
+        let permit = pending.wait(ticket).await?;
+        // If the limit has gone meanwhile, it is one of those that are not counted.
+        self.refresh();
+        Ok(Admitted(self.limits_requests().then_some(permit)))
     }
 }

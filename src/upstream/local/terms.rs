@@ -25,6 +25,10 @@ pub(in crate::upstream) struct Terms {
     limits: Cell<PoolLimitsConfig>,
     keep_alive: Cell<KeepAliveConfig>,
     endpoints: RefCell<Vec<Weak<LocalEndpoint>>>,
+    /// How many attempts go on that were begun while requests were limited.
+    limited: Cell<usize>,
+    /// The places in the pool of requests in flight that came before the limit.
+    before: RefCell<Vec<Permit>>,
     /// Gives idle connections up for others; only there while connections are limited.
     yielding: RefCell<Option<AbortHandle>>,
 }
@@ -42,13 +46,20 @@ impl Terms {
             limits: Cell::new(settings.limits),
             keep_alive: Cell::new(settings.keep_alive),
             endpoints: RefCell::default(),
+            limited: Cell::new(0),
+            before: RefCell::default(),
             yielding: RefCell::default(),
         }
     }
 
     /// Takes other settings over, and the endpoints that there are now.
     pub(super) fn apply(self: &Rc<Self>, settings: &PoolSettings, endpoints: &[Rc<LocalEndpoint>]) {
+        let limited = self.limits_requests();
         self.limits.set(settings.limits);
+        if limited != self.limits_requests() {
+            // Without a limit nobody is counted.
+            self.before.replace(if limited { Vec::new() } else { self.seize() });
+        }
         self.keep_alive.set(settings.keep_alive);
         self.endpoints.replace(endpoints.iter().map(Rc::downgrade).collect());
         if self.limits_connections() {
@@ -61,9 +72,37 @@ impl Terms {
         }
     }
 
-    /// The limits now.
-    pub(super) fn limits(&self) -> PoolLimitsConfig {
-        self.limits.get()
+    /// Whether the pool takes only so many requests.
+    pub(super) fn limits_requests(&self) -> bool {
+        self.limits.get().requests > 0
+    }
+
+    /// Begins an attempt; what is returned is to be told at its end.
+    pub(super) fn begin(&self) -> bool {
+        let limited = self.limits_requests();
+        if limited {
+            self.limited.update(|attempts| attempts + 1);
+        }
+        limited
+    }
+
+    /// Ends an attempt that was begun under a limit, or was not.
+    pub(super) fn end(&self, limited: bool) {
+        if limited {
+            self.limited.update(|attempts| attempts - 1);
+        } else if self.limits_requests() {
+            drop(self.before.borrow_mut().pop());
+        }
+    }
+
+    /// Counts the attempts in flight that have no place in the pool: they were begun without a
+    /// limit.
+    fn seize(&self) -> Vec<Permit> {
+        let endpoints = self.endpoints.borrow();
+        let endpoints = endpoints.iter().filter_map(Weak::upgrade);
+        let in_flight: usize = endpoints.map(|endpoint| endpoint.in_flight()).sum();
+        let without = in_flight.saturating_sub(self.limited.get());
+        (0..without).map(|_| self.pool.limiter.requests.seize()).collect()
     }
 
     /// How long connections are used.
