@@ -99,15 +99,13 @@ pub struct Bound {
     pub listeners: watch::Receiver<Vec<(Arc<str>, SocketAddr)>>,
     /// The real address of the admin listener, as it changes.
     pub admin: watch::Receiver<Option<SocketAddr>>,
-    commands: mpsc::Sender<Command>,
+    asks: mpsc::Sender<Ask>,
+    stops: mpsc::Sender<Stop>,
     ended: oneshot::Receiver<bool>,
 }
 
-#[derive(Debug)]
-enum Command {
-    Reload(oneshot::Sender<Result<Reload, Vec<Diagnostic>>>),
-    Stop(Stop),
-}
+/// Asks for a reload, and is told what became of it.
+type Ask = oneshot::Sender<Result<Reload, Vec<Diagnostic>>>;
 
 /// The listening side's view of a proxy worker.
 struct Serving(Rc<Proxy>);
@@ -197,14 +195,22 @@ pub async fn bind(options: Options) -> Result<Bound, StartError> {
         tracing::info!(source = reloader.source.shown(), "waiting for the first configuration");
     }
     let bound_admin = announced.admin.clone();
-    let (commands, receiver) = mpsc::channel(16);
+    let (asks, asked) = mpsc::channel(16);
+    let (stops, mut stopped) = mpsc::channel(1);
     let (end, ended) = oneshot::channel();
     tokio::spawn(async move {
-        let drained = run(&mut reloader, &mut announced, &state, changes, receiver).await;
+        let stop = tokio::select! {
+            stop = stopped.recv() => stop.unwrap_or(Stop::Soon),
+            // A change that is being taken in is given up: it may wait for endpoints.
+            never = take_in(&mut reloader, &mut announced, changes, asked) => match never {},
+        };
+        // Whoever tells it again is not heard.
+        drop(stopped);
+        let drained = finish(&mut reloader, &state, stop).await;
         drop(causes);
         let _ = end.send(drained);
     });
-    Ok(Bound { listeners: shown, admin: bound_admin, commands, ended })
+    Ok(Bound { listeners: shown, admin: bound_admin, asks, stops, ended })
 }
 
 /// The admin listener, which listens now if the configuration may come later, and where it is when
@@ -246,32 +252,32 @@ fn start_workers(
     Ok(senders)
 }
 
-/// Takes in changes until told to stop, then drains; says whether everything finished in time.
-async fn run(
+/// Takes in changes for as long as it is polled; whoever asks for a reload later is told that there
+/// is none.
+async fn take_in(
     reloader: &mut Reloader<AdminListener>,
     announced: &mut Announced,
-    state: &State,
     mut changes: Changes,
-    mut commands: mpsc::Receiver<Command>,
-) -> bool {
+    mut asked: mpsc::Receiver<Ask>,
+) -> Infallible {
     /// How often snapshots that are out of use are looked at.
     const FORGET: Duration = Duration::from_secs(1);
     let mut forget = tokio::time::interval(FORGET);
-    let stop = loop {
+    loop {
         tokio::select! {
             () = changes.next() => drop(reloader.reload().await),
-            command = commands.recv() => match command {
-                Some(Command::Reload(answer)) => drop(answer.send(reloader.reload_asked().await)),
-                Some(Command::Stop(stop)) => break stop,
-                None => break Stop::Soon,
-            },
+            Some(answer) = asked.recv() => drop(answer.send(reloader.reload_asked().await)),
             () = reloader.certificates.changed() => reloader.reload_certificates().await,
             _ = forget.tick() => reloader.forget(),
         }
         announced.announce(reloader);
-    };
-    // Whoever asks for a reload from now on is told that there is none.
-    drop(commands);
+    }
+}
+
+/// Drains; says whether everything finished in time.
+async fn finish(reloader: &mut Reloader<AdminListener>, state: &State, stop: Stop) -> bool {
+    // What a change that was given up has bound is not accepted from.
+    reloader.admin.abandon();
     state.draining.store(true, Ordering::Relaxed);
     let (delay, timeout) = reloader.drain();
     // Nobody sends requests to one that was never ready.
@@ -327,13 +333,13 @@ impl Bound {
     pub async fn reload(&self) -> Result<Reload, Vec<Diagnostic>> {
         let (answer, answered) = oneshot::channel();
         // A proxy that is draining takes nothing in.
-        let _ = self.commands.send(Command::Reload(answer)).await;
+        let _ = self.asks.send(answer).await;
         answered.await.unwrap_or(Ok(Reload::Unchanged))
     }
 
     /// Begins to drain; [`Bound::ended`] then comes to its end.
     pub async fn stop(&self, stop: Stop) {
-        let _ = self.commands.send(Command::Stop(stop)).await;
+        let _ = self.stops.send(stop).await;
     }
 
     /// Waits until the proxy has drained; says whether everything finished in time.

@@ -349,6 +349,23 @@ async fn a_proxy_that_waits_for_its_first_configuration_ends_when_it_is_told_to(
 }
 
 #[tokio::test]
+async fn a_proxy_that_waits_for_its_first_endpoints_ends_when_it_is_told_to() {
+    /// Far less than the endpoints are waited for.
+    const AT_ONCE: Duration = Duration::from_secs(2);
+    let cluster = Cluster::start().await;
+    cluster.ignore("pods");
+    let kubernetes = "kubernetes: { namespace: shop, selector: app=shop, port: http }";
+    put(&cluster, &all_to(&[], "").replace("endpoints: []", kubernetes));
+    let mut app = start(&cluster, "shop/serin").await;
+    eventually("they are asked for", async || cluster.requests("pods", "list") > 0).await;
+    let told = Instant::now();
+    app.bound.stop(Stop::Gracefully).await;
+    assert!(within(app.bound.ended()).await);
+    assert!(told.elapsed() < AT_ONCE, "{:?}", told.elapsed());
+    assert!(app.bound.addresses().is_empty());
+}
+
+#[tokio::test]
 async fn the_newest_config_map_with_the_labels_is_used_and_the_next_when_it_is_deleted() {
     let (old, new) = (Origin::named("old").await, Origin::named("new").await);
     let cluster = Cluster::start().await;

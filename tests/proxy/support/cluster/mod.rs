@@ -79,6 +79,7 @@ struct Shared {
 enum Mood {
     Answers,
     Hangs,
+    Ignores(&'static str),
     Fails(u16),
 }
 
@@ -90,9 +91,14 @@ struct Seen {
 }
 
 impl Shared {
-    async fn until_it_answers(&self) {
+    async fn until_it_answers(&self, resource: &str) {
         let mut mood = self.mood.subscribe();
-        let _ = mood.wait_for(|mood| *mood != Mood::Hangs).await;
+        let answers = |mood: &Mood| match mood {
+            Mood::Hangs => false,
+            Mood::Ignores(ignored) => *ignored != resource,
+            Mood::Answers | Mood::Fails(_) => true,
+        };
+        let _ = mood.wait_for(answers).await;
     }
 }
 
@@ -307,6 +313,11 @@ impl Cluster {
     /// Accepts and reads, but says nothing, not even to watches, until it recovers.
     pub(crate) fn hang(&self) {
         self.shared.mood.send_replace(Mood::Hangs);
+    }
+
+    /// The same for requests about one resource; open watches of it go on.
+    pub(crate) fn ignore(&self, resource: &'static str) {
+        self.shared.mood.send_replace(Mood::Ignores(resource));
     }
 
     /// Answers every request with this code until it recovers.

@@ -98,7 +98,8 @@ async fn respond(shared: &Arc<Shared>, request: Request<Incoming>) -> Answer {
             *seen.requests.entry((call.resource.plural, call.verb)).or_default() += 1;
         }
     }
-    shared.until_it_answers().await;
+    let resource = call.as_ref().and_then(|call| Some(call.as_ref().ok()?.resource.plural));
+    shared.until_it_answers(resource.unwrap_or_default()).await;
     if let Mood::Fails(code) = *shared.mood.borrow() {
         return Err(Failure::told(code));
     }
@@ -251,7 +252,7 @@ impl Watching {
             }
         };
         if let Some(Told::Line(_)) = told {
-            self.shared.until_it_answers().await;
+            self.shared.until_it_answers("").await;
         }
         match told? {
             Told::Line(line) => Some(Ok(line)),
