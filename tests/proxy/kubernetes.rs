@@ -1,7 +1,7 @@
 //! Endpoints by the Kubernetes API: what is found, what is kept, and what becomes of requests.
 
 use crate::support::cluster::{Cluster, endpoint_slice, pod, service};
-use crate::support::{App, Connection, H2Origin, Load, Origin, eventually};
+use crate::support::{App, Connection, H2Origin, Load, Log, Origin, eventually};
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -122,6 +122,41 @@ async fn the_service_says_what_its_endpoints_speak() {
     assert_eq!(app.get("/").await.origin(), "h2");
     cluster.put(slice(""));
     eventually("nobody says it any more", async || app.get("/").await.status == 502).await;
+}
+
+#[tokio::test]
+async fn a_service_over_tls_that_is_spoken_to_in_plain_http_is_warned_of_once() {
+    const WARNING: &str = "`tls`";
+    let log = Log::start();
+    let cluster = Cluster::start().await;
+    let slice = |protocol: &str, ips: &[&str]| {
+        let slice = endpoint_slice("shop", "shop-x", "shop").port("web", 443);
+        let slice = slice.set("/ports/0/appProtocol", protocol.into());
+        cluster.put(ips.iter().fold(slice, |slice, ip| slice.endpoint(ip, true)));
+    };
+    slice("https", &["127.0.0.2"]);
+    let plain = yaml("service: shop, port: web", "");
+    let app = App::start_in(&cluster, &plain).await;
+    assert_eq!(log.times(WARNING), 1);
+    assert!(log.says("pool=shop") && log.says("`https`"));
+    slice("https", &["127.0.0.2", "127.0.0.3"]);
+    usable(&app, 2).await;
+    app.reload(&format!("{plain}# another\n")).await;
+    assert_eq!(log.times(WARNING), 1);
+    // Nothing is wrong with TLS, and it is news when it is taken away.
+    let secure = yaml("service: shop, port: web", ", tls: { verify: false }");
+    app.reload(&secure).await;
+    slice("https", &["127.0.0.2", "127.0.0.3", "127.0.0.4"]);
+    usable(&app, 3).await;
+    assert_eq!(log.times(WARNING), 1);
+    app.reload(&plain).await;
+    eventually("it is told again", async || log.times(WARNING) == 2).await;
+    // So it is when it is another Service's word.
+    slice("http", &["127.0.0.2"]);
+    usable(&app, 1).await;
+    slice("kubernetes.io/wss", &["127.0.0.2", "127.0.0.3"]);
+    usable(&app, 2).await;
+    assert_eq!(log.times(WARNING), 3);
 }
 
 #[tokio::test]

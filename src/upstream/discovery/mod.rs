@@ -43,7 +43,12 @@ pub enum Source {
     Dns(DnsConfig),
     /// The endpoints of a Service, or pods chosen by their labels.
     #[cfg(feature = "kube")]
-    Kubernetes(KubernetesConfig),
+    Kubernetes {
+        /// Which ones.
+        config: KubernetesConfig,
+        /// Whether they are spoken to over TLS.
+        tls: bool,
+    },
 }
 
 impl Source {
@@ -54,7 +59,8 @@ impl Source {
         }
         #[cfg(feature = "kube")]
         if let Some(kubernetes) = &config.kubernetes {
-            return Some(Self::Kubernetes(kubernetes.value.clone()));
+            let (config, tls) = (kubernetes.value.clone(), config.tls.is_some());
+            return Some(Self::Kubernetes { config, tls });
         }
         None
     }
@@ -72,7 +78,9 @@ impl Source {
                 dns::follow(config, findings).await;
             }
             #[cfg(feature = "kube")]
-            Self::Kubernetes(config) => kubernetes::follow(config, findings, cluster).await,
+            Self::Kubernetes { config, tls } => {
+                kubernetes::follow(config, tls, findings, cluster).await;
+            }
         }
     }
 }
@@ -82,7 +90,7 @@ impl fmt::Display for Source {
         match self {
             Self::Dns(config) => f.write_str(&config.host),
             #[cfg(feature = "kube")]
-            Self::Kubernetes(config) => config.fmt(f),
+            Self::Kubernetes { config, .. } => config.fmt(f),
         }
     }
 }

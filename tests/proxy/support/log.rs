@@ -35,6 +35,11 @@ impl Log {
     }
 
     pub(crate) fn says(&self, text: &str) -> bool {
-        String::from_utf8_lossy(&self.written.0.lock()).contains(text)
+        self.times(text) > 0
+    }
+
+    /// How often it says this.
+    pub(crate) fn times(&self, text: &str) -> usize {
+        String::from_utf8_lossy(&self.written.0.lock()).matches(text).count()
     }
 }

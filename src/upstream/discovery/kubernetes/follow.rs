@@ -8,9 +8,11 @@ use crate::cluster::{Cluster, Failure, Objects, Scope, Watching};
 use crate::upstream::discovery::{Findings, Missed};
 use std::sync::Arc;
 
-/// Keeps the endpoints of a pool what the cluster shows; never ends.
+/// Keeps the endpoints of a pool what the cluster shows; never ends. `tls` says whether they are
+/// spoken to over TLS.
 pub(in crate::upstream::discovery) async fn follow(
     config: KubernetesConfig,
+    tls: bool,
     mut findings: Findings,
     cluster: Arc<Cluster>,
 ) {
@@ -24,7 +26,8 @@ pub(in crate::upstream::discovery) async fn follow(
             let scope = Scope { namespace, labels: String::new(), name: name.clone() };
             Seen::new(cluster.services(scope))
         });
-        follow_service(&name, slices, services, &config.port, &mut findings).await;
+        let asked = Asked { name, port: config.port, tls };
+        follow_service(&asked, slices, services, &mut findings).await;
     } else {
         let labels = config.selector.unwrap_or_default();
         let scope = Scope { namespace, labels, name: String::new() };
@@ -44,14 +47,20 @@ async fn follow_pods(mut seen: Seen<PodFacts>, port: &Port, findings: &mut Findi
     }
 }
 
+/// Which port of which Service, and whether it is spoken to over TLS.
+struct Asked {
+    name: String,
+    port: Port,
+    tls: bool,
+}
+
 async fn follow_service(
-    name: &str,
+    Asked { name, port, tls }: &Asked,
     mut slices: Seen<SliceFacts>,
     mut services: Option<Seen<ServiceFacts>>,
-    port: &Port,
     findings: &mut Findings,
 ) {
-    let (mut all, mut service, mut strange) = (None, None, None);
+    let (mut all, mut service, mut strange, mut told) = (None, None, None, None);
     loop {
         let mut changed = false;
         if let Some(seen) = slices.look() {
@@ -63,9 +72,9 @@ async fn follow_service(
         // By a number nothing is known before the Service is.
         let known = services.is_none() || service.is_some();
         if let Some(all) = all.as_ref().filter(|_| changed && known) {
-            let service = service.as_ref().and_then(|services| services.get(name));
+            let service = service.as_ref().and_then(|services| services.get(name.as_str()));
             let slices = all.values().map(AsRef::as_ref);
-            let Joined { endpoints, protocol, other_ports, renamed } =
+            let Joined { endpoints, protocol, secured, other_ports, renamed } =
                 service::join(slices, service.map(AsRef::as_ref), port);
             let news = other_ports.as_ref().filter(|_| other_ports != strange);
             let why = news.map(|ports| format!("no port {port} but {}", ports.join(", ")));
@@ -75,6 +84,16 @@ async fn follow_service(
                 Some(why) if renamed => findings.missed(&Missed::Failed(why)),
                 Some(why) => findings.warn(&why),
                 None => {}
+            }
+            if !tls && let Some(protocol) = secured.as_ref().filter(|_| secured != told) {
+                findings.warn(&format!(
+                    "the port's appProtocol is `{protocol}`, but the pool has no `tls`: requests \
+                     go there in plain HTTP"
+                ));
+            }
+            // A slice without endpoints may be one without ports, which says nothing else.
+            if secured.is_some() || !endpoints.is_empty() {
+                told = secured;
             }
             if !renamed {
                 findings.found_speaking(protocol, &endpoints);

@@ -1,7 +1,7 @@
 //! Endpoints of a Service: all of its slices joined, by the port that is asked for.
 
 use super::Port;
-use crate::cluster::facts::{ServiceFacts, SliceEndpoint, SliceFacts, SlicePort};
+use crate::cluster::facts::{ServiceFacts, SliceEndpoint, SliceFacts};
 use crate::upstream::discovery::Found;
 use crate::upstream::transport::Protocol;
 use std::collections::BTreeMap;
@@ -14,6 +14,8 @@ pub(super) struct Joined {
     pub(super) endpoints: Vec<Found>,
     /// What they speak, if the Service says it.
     pub(super) protocol: Option<Protocol>,
+    /// The `appProtocol` that says that they speak it over TLS, if one does.
+    pub(super) secured: Option<String>,
     /// The names of the ports that are there, if none is the one that is asked for.
     pub(super) other_ports: Option<Vec<String>>,
     /// Whether the Service has the port that is asked for, under a name that no slice knows yet.
@@ -32,11 +34,13 @@ pub(super) fn join<'a>(
 ) -> Joined {
     // One address can be in two slices while it moves from one to the other: ready wins.
     let mut all: BTreeMap<SocketAddr, SliceEndpoint> = BTreeMap::new();
-    let mut protocol = None;
+    let (mut protocol, mut secured) = (None, None);
     let mut matched = false;
     for slice in slices.clone() {
-        let Some(number) = number(slice, service, port, &mut protocol) else { continue };
+        let Some((number, spoken)) = listening(slice, service, port) else { continue };
         matched = true;
+        protocol = protocol.or_else(|| version(spoken));
+        secured = secured.or_else(|| is_over_tls(spoken).then(|| spoken.to_owned()));
         for endpoint in &slice.endpoints {
             let address = SocketAddr::new(endpoint.ip, number);
             let known = all.entry(address).or_insert(*endpoint);
@@ -58,16 +62,16 @@ pub(super) fn join<'a>(
     let other_ports = (!matched && !others.is_empty()).then_some(others);
     let has = |number| service.is_some_and(|known| known.ports.iter().any(|p| p.0 == number));
     let renamed = other_ports.is_some() && matches!(port, Port::Number(number) if has(*number));
-    Joined { endpoints, protocol, other_ports, renamed }
+    Joined { endpoints, protocol, secured, other_ports, renamed }
 }
 
-/// Where the endpoints of a slice listen for what comes to the Service's port.
-fn number(
-    slice: &SliceFacts,
+/// Where the endpoints of a slice listen for what comes to the Service's port, and that port's
+/// `appProtocol`.
+fn listening<'a>(
+    slice: &'a SliceFacts,
     service: Option<&ServiceFacts>,
     port: &Port,
-    protocol: &mut Option<Protocol>,
-) -> Option<u16> {
+) -> Option<(u16, &'a str)> {
     let by_name = |name: &str| slice.ports.iter().find(|known| known.name == name);
     let found = match port {
         Port::Name(name) => by_name(name),
@@ -77,27 +81,31 @@ fn number(
                 by_name(&known.1)
             }
             // A Service without ports has slices without: all ports of its pods are meant.
-            Some(_) if slice.ports.is_empty() => return Some(*number),
+            Some(_) if slice.ports.is_empty() => return Some((*number, "")),
             _ => slice.ports.iter().find(|known| known.port == *number),
         },
     };
-    let found = found?;
-    *protocol = protocol.or_else(|| spoken(found));
-    Some(found.port)
+    found.map(|found| (found.port, found.protocol.as_str()))
 }
 
-/// What a port's `appProtocol` says of the version of HTTP (KEP-3726); nothing for all others.
-fn spoken(port: &SlicePort) -> Option<Protocol> {
-    match port.protocol.as_str() {
+/// What an `appProtocol` says of the version of HTTP (KEP-3726); nothing for all others.
+fn version(spoken: &str) -> Option<Protocol> {
+    match spoken {
         "kubernetes.io/h2c" | "grpc" => Some(Protocol::H2),
         "kubernetes.io/ws" | "http" => Some(Protocol::Http1),
         _ => None,
     }
 }
 
+/// Whether an `appProtocol` is spoken over TLS (KEP-3726).
+fn is_over_tls(spoken: &str) -> bool {
+    matches!(spoken, "https" | "kubernetes.io/wss")
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Joined, Port, Protocol, ServiceFacts, SliceEndpoint, SliceFacts, SlicePort, join};
+    use super::{Joined, Port, Protocol, ServiceFacts, SliceEndpoint, SliceFacts, join};
+    use crate::cluster::facts::SlicePort;
     use proptest::prelude::*;
     use std::net::IpAddr;
 
@@ -144,6 +152,18 @@ mod tests {
         }
         // Slices that somebody made by hand.
         assert_eq!(shown(&join(slices.iter(), None, &Port::Number(8081))).len(), 1);
+    }
+
+    #[test]
+    fn a_port_whose_protocol_is_spoken_over_tls_is_known() {
+        let http = ["", "http", "grpc", "kubernetes.io/h2c", "kubernetes.io/ws"];
+        let https = ["https", "kubernetes.io/wss"].map(|protocol| (protocol, Some(protocol)));
+        for (protocol, secured) in http.map(|protocol| (protocol, None)).into_iter().chain(https) {
+            let slices = [port("web", 80, "http"), port("web", 443, protocol)];
+            let slices = slices.map(|port| slice(&[port], &[]));
+            let joined = join(slices.iter(), None, &Port::Name("web".to_owned()));
+            assert_eq!(joined.secured.as_deref(), secured, "{protocol}");
+        }
     }
 
     #[test]
