@@ -1,6 +1,6 @@
 //! The control plane's side of the pools: what looks after their endpoints while they are in use.
 
-use super::discovery::{Findings, Source};
+use super::discovery::{Findings, Last, Source};
 use super::health::{self, HealthConfig};
 use super::outlier::{self, OutlierConfig};
 use super::pool::Pool;
@@ -34,6 +34,8 @@ struct Care {
     pool: Arc<Pool>,
     /// Looks for its endpoints, if they are not listed.
     looking: Option<Task<Source>>,
+    /// What that has found last.
+    last: Last,
     health: Option<Task<HealthConfig>>,
     outlier: Option<Task<OutlierConfig>>,
 }
@@ -120,7 +122,8 @@ impl Control {
 
 impl Care {
     fn new(pool: &Arc<Pool>) -> Self {
-        Self { pool: Arc::clone(pool), looking: None, health: None, outlier: None }
+        let (pool, last) = (Arc::clone(pool), Last::default());
+        Self { pool, looking: None, last, health: None, outlier: None }
     }
 
     fn is_of(&self, pool: &Arc<Pool>) -> bool {
@@ -144,11 +147,15 @@ impl Care {
     /// Looks for the endpoints from now on, unless that is being done; what is told at the first
     /// answer.
     fn look(&mut self, source: Source, cluster: &Arc<Cluster>) -> Option<oneshot::Receiver<()>> {
-        let (pool, mut first) = (&self.pool, None);
+        let before = self.looking.as_ref().map(|task| &task.settings);
+        if !before.is_some_and(|before| source.goes_on_from(before)) {
+            self.last = Last::default();
+        }
+        let (pool, last, mut first) = (&self.pool, &self.last, None);
         self.looking = Some(Task::keep_or_start(self.looking.take(), source.clone(), || {
             let (findings, answered) = Findings::new(pool, &source);
             first = Some(answered);
-            source.follow(findings, Arc::clone(cluster))
+            source.follow(findings.after(last), Arc::clone(cluster))
         }));
         first
     }

@@ -238,6 +238,27 @@ async fn another_name_keeps_the_endpoints_until_its_first_answer() {
 }
 
 #[tokio::test]
+async fn other_settings_keep_what_is_known_of_a_family_that_can_not_be_asked_for() {
+    let origins = Origin::siblings(&["127.0.0.1", "127.0.0.2", "::1"]).await;
+    let (port, server) = (origins[0].address.port(), NameServer::start().await);
+    let yaml = |name: &str, more: &str| looked_up(name, port, server.address, more);
+    server.say("both.test", &Says::addresses(&["127.0.0.1", "::1"]));
+    server.say_of("half.test", Kind::A, &Says::addresses(&["127.0.0.1"]));
+    server.say_of("half.test", Kind::Aaaa, &Says::Fails);
+    let app = App::start(&yaml("both.test.", "")).await;
+    let mut client = app.connect().await;
+    only_these_answer(&mut client, &["127.0.0.1", "::1"]).await;
+    server.say_of("both.test", Kind::Aaaa, &Says::Fails);
+    app.reload(&yaml("both.test.", "timeout: 4s")).await;
+    server.say_of("both.test", Kind::A, &Says::addresses(&["127.0.0.2"]));
+    looked(&app, "changed", 2.0).await;
+    only_these_answer(&mut client, &["127.0.0.2", "::1"]).await;
+    // Of another name that is nobody's address.
+    app.reload(&yaml("half.test.", "timeout: 4s")).await;
+    only_these_answer(&mut client, &["127.0.0.1"]).await;
+}
+
+#[tokio::test]
 async fn looked_up_endpoints_give_way_to_listed_ones_and_back() {
     let origins = Origin::siblings(&["127.0.0.1", "127.0.0.2"]).await;
     let (port, server) = (origins[0].address.port(), NameServer::start().await);

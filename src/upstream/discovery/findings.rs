@@ -4,13 +4,20 @@ use super::{ENDPOINTS_MAX, Found};
 use crate::telemetry::events::Discovery;
 use crate::upstream::pool::Pool;
 use crate::upstream::transport::Protocol;
+use parking_lot::Mutex;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::{oneshot, watch};
+
+/// The addresses that were found last, for whoever looks for the same by other settings.
+pub type Last = Arc<Mutex<Vec<IpAddr>>>;
 
 /// Where a source puts what it found.
 #[derive(Debug)]
 pub struct Findings {
+    /// What was found last, as far as the source needs to know it.
+    pub last: Last,
     pool: Arc<Pool>,
     /// By which the pool knows whose turn it is.
     turn: u64,
@@ -56,8 +63,14 @@ impl Findings {
     pub fn new(pool: &Arc<Pool>, source: &impl fmt::Display) -> (Self, oneshot::Receiver<()>) {
         let (first, answered) = oneshot::channel();
         let (pool, turn, source) = (Arc::clone(pool), pool.look_anew(), source.to_string());
-        let first = Some(first);
-        (Self { pool, turn, source, first, missed: None, overfull: false }, answered)
+        let (first, last) = (Some(first), Last::default());
+        (Self { last, pool, turn, source, first, missed: None, overfull: false }, answered)
+    }
+
+    /// The same for who goes on from what was found last.
+    #[must_use]
+    pub fn after(self, last: &Last) -> Self {
+        Self { last: Arc::clone(last), ..self }
     }
 
     /// Takes endpoints into use in place of those before.

@@ -5,7 +5,7 @@ mod findings;
 pub mod kubernetes;
 pub mod listed;
 
-pub use findings::{Findings, Missed};
+pub use findings::{Findings, Last, Missed};
 
 use super::settings::PoolConfig;
 use crate::cluster::Cluster;
@@ -68,6 +68,16 @@ impl Source {
     /// Whether it is a cluster, which knows its endpoints, and says so when it can not tell them.
     pub const fn is_cluster(&self) -> bool {
         !matches!(self, Self::Dns(_))
+    }
+
+    /// Whether what was found last by these other settings holds by these too, until there is an
+    /// answer.
+    pub fn goes_on_from(&self, before: &Self) -> bool {
+        match (self, before) {
+            (Self::Dns(config), Self::Dns(before)) => config.host == before.host,
+            #[cfg(feature = "kube")]
+            _ => false,
+        }
     }
 
     /// Looks for endpoints, and tells what is found, for as long as it is polled.

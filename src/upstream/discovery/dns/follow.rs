@@ -7,12 +7,13 @@ use futures_util::FutureExt;
 use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use tokio::time::{Instant, sleep, sleep_until};
 
 /// Looks up again and again; never ends.
 pub(super) async fn follow(config: &DnsConfig, mut resolver: impl LookUp, mut findings: Findings) {
     let mut distress = findings.distress();
-    let mut last: Vec<IpAddr> = Vec::new();
+    let last = Arc::clone(&findings.last);
     let mut in_vain = 0_u32;
     loop {
         let began = Instant::now();
@@ -23,13 +24,13 @@ pub(super) async fn follow(config: &DnsConfig, mut resolver: impl LookUp, mut fi
         let answer = AssertUnwindSafe(looking).catch_unwind().await;
         let answer = answer
             .unwrap_or_else(|_| Err(Missed::Failed("the look-up panicked".to_owned())))
-            .and_then(|answer| Ok((addresses(&answer, &last)?, answer.ttl)));
+            .and_then(|answer| Ok((addresses(&answer, &last.lock())?, answer.ttl)));
         let pause = match answer {
             Ok((addresses, ttl)) => {
                 in_vain = 0;
-                last = addresses;
-                let found = last.iter().map(|ip| SocketAddr::new(*ip, config.port));
+                let found = addresses.iter().map(|ip| SocketAddr::new(*ip, config.port));
                 findings.found(&found.map(Found::from).collect::<Vec<_>>());
+                *last.lock() = addresses;
                 after_answer(ttl, config)
             }
             Err(missed) => {
