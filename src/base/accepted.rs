@@ -1,7 +1,7 @@
 //! An accepted socket: the runtime is told of it when there is something to wait for.
 //!
 //! Many a connection has its request there when it is accepted, and is closed after the response.
-//! To have the runtime watch it meanwhile would be two of the eight system calls of its life.
+//! To register it with the runtime meanwhile would be two of the eight system calls of its life.
 
 use super::socket;
 use socket2::SockRef;
@@ -21,13 +21,13 @@ pub struct Accepted(State);
 #[derive(Debug)]
 enum State {
     /// The runtime does not know it; nobody waits for it.
-    Unwatched(Unwatched),
+    Direct(Direct),
     /// The runtime says when it is ready.
-    Watched(TcpStream),
+    Registered(TcpStream),
 }
 
 #[derive(Debug)]
-struct Unwatched {
+struct Direct {
     /// There until the runtime takes it.
     socket: Option<net::TcpStream>,
     /// Whether all was read that had come, so that to ask for more would be in vain.
@@ -37,54 +37,55 @@ struct Unwatched {
 impl Accepted {
     /// A socket that does not block, and that the runtime does not know yet.
     pub fn new(socket: net::TcpStream) -> Self {
-        Self(State::Unwatched(Unwatched { socket: Some(socket), drained: false }))
+        Self(State::Direct(Direct { socket: Some(socket), drained: false }))
     }
 
     /// Whether the runtime knows it.
-    pub fn is_watched(&self) -> bool {
-        matches!(self.0, State::Watched(_))
+    pub fn is_registered(&self) -> bool {
+        matches!(self.0, State::Registered(_))
     }
 
     /// The socket as the runtime knows it from now on; an error if it can not take it.
-    pub fn watched(&mut self) -> io::Result<&mut TcpStream> {
-        if let State::Unwatched(unwatched) = &mut self.0 {
-            let socket = unwatched.socket.take().ok_or(ErrorKind::NotConnected)?;
-            self.0 = State::Watched(TcpStream::from_std(socket)?);
+    pub fn registered(&mut self) -> io::Result<&mut TcpStream> {
+        if let State::Direct(direct) = &mut self.0 {
+            let socket = direct.socket.take().ok_or(ErrorKind::NotConnected)?;
+            self.0 = State::Registered(TcpStream::from_std(socket)?);
         }
         match &mut self.0 {
-            State::Watched(stream) => Ok(stream),
-            State::Unwatched(_) => Err(ErrorKind::NotConnected.into()),
+            State::Registered(stream) => Ok(stream),
+            State::Direct(_) => Err(ErrorKind::NotConnected.into()),
         }
     }
 
     /// The socket, which the runtime knows no longer; an error if it does not let go of it.
     pub fn into_std(self) -> io::Result<net::TcpStream> {
         match self.0 {
-            State::Unwatched(unwatched) => Ok(unwatched.socket.ok_or(ErrorKind::NotConnected)?),
-            State::Watched(stream) => stream.into_std(),
+            State::Direct(direct) => Ok(direct.socket.ok_or(ErrorKind::NotConnected)?),
+            State::Registered(stream) => stream.into_std(),
         }
     }
 
     /// Lets it end by a reset when it is dropped.
     pub fn set_zero_linger(&self) -> io::Result<()> {
         match &self.0 {
-            State::Unwatched(Unwatched { socket: Some(socket), .. }) => {
+            State::Direct(Direct { socket: Some(socket), .. }) => {
                 SockRef::from(socket).set_linger(Some(Duration::ZERO))
             }
-            State::Unwatched(_) => Ok(()),
-            State::Watched(stream) => stream.set_zero_linger(),
+            State::Direct(_) => Ok(()),
+            State::Registered(stream) => stream.set_zero_linger(),
         }
     }
 
-    /// Moves bytes if that can be done without waiting; nothing if the runtime has to be asked.
+    /// Moves bytes if that can be done without the runtime, which is not told of the socket yet and
+    /// need not be; nothing if it is to be asked.
     fn poll_now(
         &mut self,
         cx: &mut Context<'_>,
-        call: impl FnOnce(&mut Unwatched) -> Option<io::Result<usize>>,
+        call: impl FnOnce(&mut Direct) -> Option<io::Result<usize>>,
     ) -> Poll<Option<io::Result<usize>>> {
-        let State::Unwatched(unwatched) = &mut self.0 else { return Poll::Ready(None) };
+        let State::Direct(direct) = &mut self.0 else { return Poll::Ready(None) };
         let turn = ready!(coop::poll_proceed(cx));
-        let moved = call(unwatched).filter(|moved| {
+        let moved = call(direct).filter(|moved| {
             !moved.as_ref().is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
         });
         if moved.is_some() {
@@ -94,7 +95,7 @@ impl Accepted {
     }
 }
 
-impl Unwatched {
+impl Direct {
     fn read(&mut self, to: &mut [u8]) -> Option<io::Result<usize>> {
         if self.drained {
             return None;
@@ -119,7 +120,7 @@ impl AsyncRead for Accepted {
                 return Poll::Ready(Ok(()));
             }
         }
-        socket::poll_read(self.watched()?, cx, to)
+        socket::poll_read(self.registered()?, cx, to)
     }
 }
 
@@ -132,7 +133,7 @@ impl AsyncWrite for Accepted {
         let written = self.poll_now(cx, |socket| Some(socket.socket.as_ref()?.write(bytes)));
         match ready!(written) {
             Some(written) => Poll::Ready(written),
-            None => socket::poll_write(self.watched()?, cx, bytes),
+            None => socket::poll_write(self.registered()?, cx, bytes),
         }
     }
 
@@ -145,7 +146,7 @@ impl AsyncWrite for Accepted {
             self.poll_now(cx, |socket| Some(socket.socket.as_ref()?.write_vectored(parts)));
         match ready!(written) {
             Some(written) => Poll::Ready(written),
-            None => Pin::new(self.watched()?).poll_write_vectored(cx, parts),
+            None => Pin::new(self.registered()?).poll_write_vectored(cx, parts),
         }
     }
 
@@ -160,18 +161,16 @@ impl AsyncWrite for Accepted {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.0 {
-            State::Unwatched(Unwatched { socket, .. }) => {
+            State::Direct(Direct { socket, .. }) => {
                 let socket = socket.as_ref().ok_or(ErrorKind::NotConnected)?;
-                Poll::Ready(socket.shutdown(Shutdown::Write))
+                match socket.shutdown(Shutdown::Write) {
+                    // The client has gone already, as with the runtime.
+                    Err(error) if error.kind() == ErrorKind::NotConnected => Poll::Ready(Ok(())),
+                    ended => Poll::Ready(ended),
+                }
             }
-            State::Watched(stream) => Pin::new(stream).poll_shutdown(cx),
+            State::Registered(stream) => Pin::new(stream).poll_shutdown(cx),
         }
-    }
-}
-
-impl From<TcpStream> for Accepted {
-    fn from(stream: TcpStream) -> Self {
-        Self(State::Watched(stream))
     }
 }
 
@@ -211,7 +210,7 @@ mod tests {
         assert_eq!(try_read(&mut socket).await, Poll::Ready(b"ask".to_vec()));
         socket.write_all(b"answer").await.unwrap();
         socket.flush().await.unwrap();
-        assert!(!socket.is_watched());
+        assert!(!socket.is_registered());
         drop(socket);
         let mut answer = String::new();
         client.read_to_string(&mut answer).unwrap();
@@ -222,7 +221,7 @@ mod tests {
     async fn what_has_not_come_is_waited_for_by_the_runtime() {
         let (mut client, mut socket) = pair();
         assert!(try_read(&mut socket).await.is_pending());
-        assert!(socket.is_watched());
+        assert!(socket.is_registered());
         client.write_all(b"late").unwrap();
         let mut read = [0; 4];
         socket.read_exact(&mut read).await.unwrap();
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_between_the_last_reading_and_the_watch_is_seen() {
+    async fn what_comes_between_the_last_reading_and_the_registration_is_seen() {
         let (mut client, mut socket) = pair();
         client.write_all(b"first").unwrap();
         assert_eq!(try_read(&mut socket).await, Poll::Ready(b"first".to_vec()));
@@ -240,7 +239,7 @@ mod tests {
         let mut read = [0; 6];
         socket.read_exact(&mut read).await.unwrap();
         assert_eq!(&read, b"second");
-        assert!(socket.is_watched());
+        assert!(socket.is_registered());
     }
 
     #[tokio::test]
@@ -254,16 +253,16 @@ mod tests {
         });
         socket.write_all(&vec![7; BYTES]).await.unwrap();
         socket.shutdown().await.unwrap();
-        assert!(socket.is_watched());
+        assert!(socket.is_registered());
         assert_eq!(reading.join().unwrap().unwrap(), BYTES);
     }
 
     #[tokio::test]
-    async fn it_ends_regularly_or_by_a_reset_whether_it_is_watched_or_not() {
-        for (watched, reset) in [(false, false), (false, true), (true, false), (true, true)] {
+    async fn it_ends_regularly_or_by_a_reset_whether_it_is_registered_or_not() {
+        for (registered, reset) in [(false, false), (false, true), (true, false), (true, true)] {
             let (mut client, mut socket) = pair();
-            if watched {
-                socket.watched().unwrap();
+            if registered {
+                socket.registered().unwrap();
             }
             let expected = if reset {
                 socket.set_zero_linger().unwrap();
@@ -274,7 +273,7 @@ mod tests {
             };
             drop(socket.into_std().unwrap());
             let read = client.read(&mut [0]).map_err(|error| error.kind());
-            assert_eq!(read, expected, "watched: {watched}");
+            assert_eq!(read, expected, "registered: {registered}");
         }
     }
 }

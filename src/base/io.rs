@@ -162,10 +162,10 @@ impl Io {
     }
 
     /// Whether the runtime knows the socket.
-    pub fn is_watched(&self) -> bool {
+    pub fn is_registered(&self) -> bool {
         match &self.stream {
-            Stream::Plain(stream) => stream.is_watched(),
-            Stream::Secure(stream) => stream.get_ref().0.is_watched(),
+            Stream::Plain(stream) => stream.is_registered(),
+            Stream::Secure(stream) => stream.get_ref().0.is_registered(),
         }
     }
 

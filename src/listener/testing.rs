@@ -6,6 +6,7 @@ use super::http::{Terms, begin};
 use super::http2::Panics;
 use super::limits::Limits;
 use super::timers::Timers;
+use crate::base::accepted::Accepted;
 use crate::base::body::Reply;
 use crate::base::drain;
 use crate::base::incoming::Incoming;
@@ -52,11 +53,12 @@ impl Serving {
         let entry = connections.open(draining);
         let known = Rc::clone(&entry.connection);
         let timers = timers.map_or_else(|| connections.timers(&limits), Rc::new);
+        let accepted = Accepted::new(stream.into_std().unwrap());
         let serving = spawn_local(async move {
             let panics = Panics { metrics: Arc::new(Metrics::new(1)), worker: WorkerIndex(0) };
             let shard = ListenerShard::default();
             let terms = Terms { limits: &limits, timers: &timers, shard: &shard, panics: &panics };
-            if let Some(serving) = begin(stream.into(), None, |_| service, &entry, terms).await {
+            if let Some(serving) = begin(accepted, None, |_| service, &entry, terms).await {
                 serving.await;
             }
         });

@@ -8,8 +8,8 @@ use std::time::Duration;
 /// How long we read on from a client that we have told that its connection closes, so that it can
 /// read why.
 const LINGER: Duration = Duration::from_secs(2);
-/// How long we wait for a response before it is looked whether the client of a new connection still
-/// does, too: most responses have come by then.
+/// How long we wait for a response before we look whether a client does still that wants its new
+/// connection closed afterwards: most responses have come by then.
 const GLANCE: Duration = Duration::from_millis(10);
 /// After what silence an HTTP/2 client is asked whether it is there, and how long it may take to
 /// answer.
@@ -27,7 +27,7 @@ pub(super) struct Timers {
     pub(super) write: Rc<Deadlines>,
     /// Until a connection that is closed is let go of.
     pub(super) linger: Rc<Deadlines>,
-    /// Until it is looked whether the client of a new connection still waits for its response.
+    /// Until it is looked whether the client of a connection for one request still waits.
     pub(super) glance: Rc<Deadlines>,
     /// Until an HTTP/2 client that sends nothing is asked whether it is there.
     pub(super) silence: Rc<Deadlines>,

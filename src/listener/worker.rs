@@ -209,7 +209,7 @@ async fn connection<'a, E, S: Serve<E>>(
     let (known, limits) = (&entry.connection, &settings.limits);
     let timeout = limits.tls_handshake;
     if settings.announcing.contains(peer.ip()) {
-        let stream = stream.watched().ok()?;
+        let stream = stream.registered().ok()?;
         match proxy_protocol::receive(stream, known, timeout).await {
             Ok(Some(Address::Client(client))) => peer = client,
             Ok(Some(Address::Peer)) => {}

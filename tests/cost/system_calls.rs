@@ -127,8 +127,12 @@ fn a_connection_for_one_request_makes_two_system_calls_more() {
     let proxy = Proxy::start();
     let round = |rounds: usize| {
         for _ in 0..rounds {
-            let mut clients: Vec<_> = (0..CLIENTS).map(|_| Client::connect(proxy.web)).collect();
-            clients.iter_mut().for_each(Client::send_last);
+            let asking = |_| {
+                let mut client = Client::connect(proxy.web);
+                client.send_last();
+                client
+            };
+            let mut clients: Vec<_> = (0..CLIENTS).map(asking).collect();
             clients.iter_mut().for_each(Client::receive);
         }
     };

@@ -225,8 +225,8 @@ impl Wire {
     }
 
     /// Whether the runtime knows the socket, so that to see what the client does costs nothing.
-    pub fn is_watched(&self) -> bool {
-        self.state.borrow().io.is_watched()
+    pub fn is_registered(&self) -> bool {
+        self.state.borrow().io.is_registered()
     }
 
     /// Takes the informational responses that are to be written.

@@ -107,17 +107,20 @@ pub(in crate::listener) async fn serve<S, B>(
 }
 
 /// A request and its response.
+#[expect(clippy::struct_excessive_bools, reason = "each is another fact")]
 struct Exchange<'a> {
     wire: &'a Rc<Wire>,
     known: &'a Connection,
     terms: &'a Terms<'a>,
     version: Version,
     is_head: bool,
-    /// Whether the connection may stay afterwards.
+    /// Whether the client wants the connection to stay.
+    persistent: bool,
+    /// Whether it may stay afterwards.
     keep_alive: bool,
     /// Whether the client waits for a response before it sends the body.
     expects: bool,
-    /// When it is looked what the client does, if the runtime does not know its socket.
+    /// When the runtime is told of the client's socket, to see what it does.
     glance: Cell<Option<Deadline>>,
 }
 
@@ -142,9 +145,17 @@ impl<'a> Exchange<'a> {
         let Head { parts, decoder, keep_alive, expects, upgrade } = head;
         let (version, is_head) = (parts.version, parts.method == Method::HEAD);
         let body = wire.begin(decoder, version == Version::HTTP_11, upgrade);
-        let keep_alive = keep_alive && !last;
-        let glance = Cell::default();
-        let exchange = Self { wire, known, terms, version, is_head, keep_alive, expects, glance };
+        let exchange = Self {
+            wire,
+            known,
+            terms,
+            version,
+            is_head,
+            persistent: keep_alive,
+            keep_alive: keep_alive && !last,
+            expects,
+            glance: Cell::default(),
+        };
         (exchange, Request::from_parts(parts, Incoming::Http1(body)))
     }
 
@@ -291,7 +302,8 @@ impl<'a> Exchange<'a> {
 
     /// Whether the client is known to wait no longer.
     fn is_left(&self, cx: &mut Context<'_>) -> bool {
-        if !self.wire.is_watched() && self.poll_glance(cx).is_pending() {
+        // A connection that stays is waited for afterwards anyway.
+        if !self.persistent && !self.wire.is_registered() && self.poll_glance(cx).is_pending() {
             return false;
         }
         match self.wire.watch(cx) {
@@ -301,7 +313,8 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Waits for as long as it is not worth it to have the runtime watch a new connection.
+    /// Waits until it is worth it to tell the runtime of a socket that closes after this response;
+    /// may be a little early.
     fn poll_glance(&self, cx: &mut Context<'_>) -> Poll<()> {
         let begin = || self.terms.timers.glance.begin(clock::recent());
         let mut glance = self.glance.take().unwrap_or_else(begin);

@@ -1,7 +1,8 @@
 //! HTTP/1.1 with clients (RFC 9112), stricter than it must be about what comes: a proxy and its
 //! upstream must never disagree on where a message ends.
 //!
-//! A connection is one task. While it waits for a request it holds nothing but its socket.
+//! A connection is one task. While it waits for a request it holds nothing but its socket, of which
+//! the runtime is told then at the latest.
 
 mod connection;
 pub mod head;
