@@ -18,9 +18,10 @@ use crate::upstream::balance::Balance;
 use crate::upstream::http1::head::Form;
 use crate::upstream::local::{Admitted, Ask, LocalEndpoint, LocalPool, Place, Retrying};
 use crate::upstream::outgoing::Outgoing;
+use futures_util::future::select_all;
 use http::{Method, response};
 use std::cell::RefCell;
-use std::future::{pending, poll_fn};
+use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Instant;
@@ -35,13 +36,20 @@ pub(super) struct Way {
 }
 
 /// Where a request would go without the pool that was decided for.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Elsewhere {
+    /// Without that pool, without the next one too, and so on.
+    pub(super) ways: Vec<Onward>,
+    /// Whether a retry may leave for there too.
+    pub(super) retries: bool,
+}
+
+/// A way that is taken instead of another.
+#[derive(Debug)]
+pub(super) struct Onward {
     pub(super) way: Way,
     /// The choice that leads there.
     pub(super) choice: Choice,
-    /// Whether a retry may leave for it too.
-    pub(super) retries: bool,
 }
 
 /// How a request is to be delivered, in whichever attempt.
@@ -77,8 +85,8 @@ pub(super) struct Delivery<'a> {
     pub(super) trial: Option<Box<Place>>,
     /// The request's place in its pool.
     pub(super) admitted: Admitted,
-    /// Whether it has left the pool that was decided for.
-    pub(super) left: bool,
+    /// The way that it takes now.
+    pub(super) way: &'a Way,
 }
 
 /// Says which responses are not passed on because the request is sent again.
@@ -115,6 +123,34 @@ impl Judge<'_> {
     }
 }
 
+/// The first of these ways whose pool has an endpoint, and those after it.
+fn usable<'w>(local: &LocalSnapshot, ways: &'w [Onward]) -> Option<(&'w Onward, &'w [Onward])> {
+    let leads = |onward: &Onward| {
+        local.pool(onward.way.pool).is_some_and(|(pool, _)| pool.has_untried(&[]))
+    };
+    let at = ways.iter().position(leads)?;
+    Some((ways.get(at)?, ways.get(at + 1..)?))
+}
+
+/// Waits until a pool has no endpoint left and there is a way to one that has; the first such way,
+/// and those after it.
+async fn onward<'w>(
+    local: &LocalSnapshot,
+    pool: &LocalPool,
+    ways: &'w [Onward],
+) -> (&'w Onward, &'w [Onward]) {
+    loop {
+        if !pool.has_untried(&[])
+            && let Some(found) = usable(local, ways)
+        {
+            return found;
+        }
+        let others = ways.iter().filter_map(|onward| local.pool(onward.way.pool));
+        let pools = std::iter::once(pool).chain(others.map(|(other, _)| &**other));
+        select_all(pools.map(|pool| Box::pin(pool.changed()))).await;
+    }
+}
+
 impl<'a> Delivery<'a> {
     /// Attempts until there is a response to pass on, or no attempt left that may bring one.
     pub(super) async fn run(&mut self) -> Result<(Answer, Place), Error> {
@@ -123,7 +159,7 @@ impl<'a> Delivery<'a> {
             Box::pin(self.settle()).await?;
         }
         let (pool, balance) = self.enter_first().await?;
-        let (random, hash) = (self.proxy.random(), self.way().hash);
+        let (random, hash) = (self.proxy.random(), self.way.hash);
         let ask = Ask { balance, random, hash, tried: &[] };
         let place = self.first(pool, &ask).ok_or(Error::NoEndpoint)?;
         let judge = self.judge(pool, 0);
@@ -152,15 +188,14 @@ impl<'a> Delivery<'a> {
         Ok(())
     }
 
-    /// The way that it takes now.
-    fn way(&self) -> &'a Way {
-        let elsewhere = self.manner.elsewhere.as_deref().filter(|_| self.left);
-        elsewhere.map_or(&self.manner.way, |elsewhere| &elsewhere.way)
+    /// The pool at the end of its way, with how that is balanced.
+    fn pool(&self) -> Result<(&'a Rc<LocalPool>, &'a Balance), Error> {
+        self.local.pool(self.way.pool).ok_or(Error::NoEndpoint)
     }
 
-    /// The pool at its end, with how that is balanced.
-    fn pool(&self) -> Result<(&'a Rc<LocalPool>, &'a Balance), Error> {
-        self.local.pool(self.way().pool).ok_or(Error::NoEndpoint)
+    /// Whether it has left the pool that was decided for.
+    fn has_left(&self) -> bool {
+        !std::ptr::eq(self.way, &raw const self.manner.way)
     }
 
     /// Enters the pool that was decided for; or, if the request still waits for its place there
@@ -172,29 +207,22 @@ impl<'a> Delivery<'a> {
             return Ok(first);
         }
         // Who decides about an endpoint's return has its place at that one.
-        let elsewhere = self.manner.elsewhere.as_ref().filter(|_| self.trial.is_none());
-        let Some(elsewhere) = elsewhere else {
-            return self.enter(pool).await.map(|()| first);
-        };
-        let second @ (other, _) = self.local.pool(elsewhere.way.pool).ok_or(Error::NoEndpoint)?;
+        let elsewhere = self.manner.elsewhere.as_deref().filter(|_| self.trial.is_none());
+        let mut ways = elsewhere.map_or(&[][..], |elsewhere| &elsewhere.ways);
         // In a box, because most requests need no room for this.
         Box::pin(async {
-            let leaving = async {
-                pool.emptied().await;
-                if !other.has_untried(&[]) {
-                    // There is nowhere to go, but an endpoint may come back.
-                    pending::<()>().await;
+            loop {
+                let entering @ (pool, _) = self.pool()?;
+                let (local, left) = (self.local, ways);
+                tokio::select! {
+                    biased;
+                    (onward, rest) = onward(local, pool, left) => {
+                        (self.way, self.started, ways) = (&onward.way, clock::now(), rest);
+                        self.exchange.moved(onward.choice);
+                    }
+                    entered = self.enter(pool) => return entered.map(|()| entering),
                 }
-            };
-            tokio::select! {
-                biased;
-                () = leaving => {}
-                entered = self.enter(pool) => return entered.map(|()| first),
             }
-            self.left = true;
-            self.started = clock::now();
-            self.exchange.moved(elsewhere.choice);
-            self.enter(other).await.map(|()| second)
         })
         .await
     }
@@ -247,15 +275,15 @@ impl<'a> Delivery<'a> {
             let _retrying = granted.take();
             // What nobody has seen says nothing against the pool, so it stays there as long as
             // there is an endpoint that was not tried.
-            if !self.left && (!unseen || !chosen.has_untried(&tried)) {
-                self.left = self.leave().await;
+            if !self.has_left() && (!unseen || !chosen.has_untried(&tried)) {
+                self.leave().await;
             }
             let (pool, balance) = self.pool()?;
             current = pool;
             if !unseen || !pool.has_untried(&tried) {
                 self.pause(retry).await?;
             }
-            let (random, hash) = (self.proxy.random(), self.way().hash);
+            let (random, hash) = (self.proxy.random(), self.way.hash);
             let ask = |tried| Ask { balance, random, hash, tried };
             let place = if pool.has_untried(&tried) {
                 pool.take(&ask(&tried))
@@ -306,14 +334,16 @@ impl<'a> Delivery<'a> {
         if judge.grant() { Ok(judge.granted.take()) } else { Err(cause) }
     }
 
-    /// Enters the pool that a retry may leave for; says whether it did. Where there is none, or
-    /// none that takes the request, it stays.
-    async fn leave(&mut self) -> bool {
-        let elsewhere = self.manner.elsewhere.as_ref().filter(|elsewhere| elsewhere.retries);
-        let elsewhere = elsewhere.and_then(|elsewhere| self.local.pool(elsewhere.way.pool));
-        match elsewhere.filter(|(pool, _)| pool.has_untried(&[])) {
-            Some((pool, _)) => self.enter(pool).await.is_ok(),
-            None => false,
+    /// Enters the pool that a retry may leave for. Where there is none, or none that takes the
+    /// request, it stays.
+    async fn leave(&mut self) {
+        let elsewhere = self.manner.elsewhere.as_deref().filter(|elsewhere| elsewhere.retries);
+        let Some(elsewhere) = elsewhere else { return };
+        let Some((onward, _)) = usable(self.local, &elsewhere.ways) else { return };
+        if let Some((pool, _)) = self.local.pool(onward.way.pool)
+            && self.enter(pool).await.is_ok()
+        {
+            self.way = &onward.way;
         }
     }
 

@@ -1,6 +1,6 @@
 //! The delivery of one request, in one straight line: decide, attempt, answer.
 
-use super::again::{Delivery, Elsewhere, Manner, Way};
+use super::again::{Delivery, Elsewhere, Manner, Onward, Way};
 use super::attempt::Answer;
 use super::authority;
 use super::decide::{Decision, Usability, choose, decide};
@@ -78,7 +78,7 @@ pub fn deliver(
             started: *started,
             trial: trial.take(),
             admitted: Admitted::default(),
-            left: false,
+            way: &manner.way,
         };
         let delivered = delivery.run().await;
         let admitted = delivery.admitted;
@@ -109,7 +109,7 @@ fn begin(
     *asked = self::asked(proxy, parts, incoming);
     let decided = check_and_decide(proxy, &local, downstream, parts, trial);
     *call = grpc::is_call(&parts.method, &parts.headers);
-    let decision = decided.unwrap_or_default().decision;
+    let decision = decided.as_ref().map(|decided| decided.decision).unwrap_or_default();
     let exchange = Exchange::begin(proxy, &local, decision, started, *call);
     match decided {
         Ok(decided) => (exchange, prepare(proxy, downstream, local, decided, message)),
@@ -154,7 +154,7 @@ fn prepare(
     let informational = incoming.informational();
     let fits = incoming.size_hint().lower() <= KEPT_BYTES_MAX as u64;
     let keeps = upgrade.is_none() && fits && route.terms.retry.keeps_body(&method, call);
-    let protocol = protocol(&local, pool, elsewhere);
+    let protocol = protocol(&local, pool, elsewhere.as_ref());
     // Nobody looks at the fields of a response that goes out as HTTP/1.1.
     let lines = incoming.is_http1() && !call && upgrade.is_none();
     let (body, progress) = body(incoming, route, upgrade.is_some());
@@ -209,11 +209,12 @@ fn body(
 }
 
 /// The version in which the request is written: one that suits all pools that it may go to.
-fn protocol(local: &LocalSnapshot, pool: &LocalPool, elsewhere: Option<Elsewhere>) -> Protocol {
+fn protocol(local: &LocalSnapshot, pool: &LocalPool, elsewhere: Option<&Elsewhere>) -> Protocol {
     let protocol = pool.protocol();
-    let other = elsewhere.and_then(|elsewhere| local.pool(elsewhere.way.pool));
-    let other = other.map(|(pool, _)| pool.protocol());
-    if other.is_none_or(|other| other == protocol) { protocol } else { Protocol::Auto }
+    let ways = elsewhere.map_or(&[][..], |elsewhere| &elsewhere.ways);
+    let mut others = ways.iter().filter_map(|onward| local.pool(onward.way.pool));
+    let alike = others.all(|(other, _)| other.protocol() == protocol);
+    if alike { protocol } else { Protocol::Auto }
 }
 
 /// Refuses what can not be understood or can be in two ways, and decides about the rest. `trial` is
@@ -252,7 +253,8 @@ fn way(snapshot: &Snapshot, pool: PoolIndex, head: &Head<'_>) -> Way {
 }
 
 /// Where a request would go without the pool that was decided for, if it may leave it: for a retry,
-/// or because it may have to wait there, until the last endpoint is gone.
+/// or because it may have to wait there, until the last endpoint is gone. By then another pool may
+/// have none either, so all ways are of interest.
 fn elsewhere(
     proxy: &Proxy,
     local: &LocalSnapshot,
@@ -260,18 +262,31 @@ fn elsewhere(
     head: &Head<'_>,
 ) -> Option<Elsewhere> {
     let snapshot = &*local.snapshot;
-    let left = decision.choice.pool?;
+    let first = decision.choice.pool?;
     let retries = may_leave(snapshot, decision);
-    if !retries && !local.pool(left)?.0.limits_requests() {
+    // It was asked for what it has right before.
+    let waits = local.pool(first)?.0.limits_requests();
+    if !retries && !waits {
         return None;
     }
-    let others = |pool| {
-        if pool == left { Usability::Unusable } else { snapshot.usability_again(pool) }
-    };
-    let choice = choose(snapshot, decision.route, head, &others, Some(proxy.random())).choice;
-    let way = way(snapshot, choice.pool?, head);
-    let choice = Choice { reason: Some(Reason::Fallback), ..choice };
-    Some(Elsewhere { way, choice, retries })
+    let (mut passed, mut ways) = (vec![first], Vec::new());
+    loop {
+        let others = |pool| match passed.contains(&pool) {
+            true => Usability::Unusable,
+            false if waits => Usability::Usable,
+            false => snapshot.usability_again(pool),
+        };
+        let random = Some(proxy.random());
+        let choice = choose(snapshot, decision.route, head, &others, random).choice;
+        let Some(pool) = choice.pool else { break };
+        let choice = Choice { reason: Some(Reason::Fallback), ..choice };
+        ways.push(Onward { way: way(snapshot, pool, head), choice });
+        if !waits {
+            break;
+        }
+        passed.push(pool);
+    }
+    (!ways.is_empty()).then_some(Elsewhere { ways, retries })
 }
 
 /// Whether a retry may leave the pool that was decided for; not if the request names it itself.
@@ -283,7 +298,7 @@ fn may_leave(snapshot: &Snapshot, decision: &Decision) -> bool {
 }
 
 /// Where a request goes.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 struct Decided {
     decision: Decision,
     way: Option<Way>,

@@ -49,12 +49,19 @@ impl Exchange {
         call: bool,
     ) -> Self {
         let worker = proxy.worker;
-        let shard = local.snapshot.counts(decision.route).route.shards.of(worker);
+        let counts = local.snapshot.counts(decision.route);
+        let shard = counts.route.shards.of(worker);
         shard.in_flight.add(1);
         if decision.choice.override_refused {
             shard.overrides_refused.increment();
         }
-        let exchange = Self {
+        let counted = counts.cell(decision.choice.arm, decision.choice.pool);
+        if let (Some(cell), Some(reason)) = (counted, decision.choice.reason)
+            && let Some(counter) = cell.choice.shards.of(worker).reasons.get(reason.index())
+        {
+            counter.increment();
+        }
+        Self {
             proxy: Rc::clone(proxy),
             local: Rc::clone(local),
             decision,
@@ -64,26 +71,12 @@ impl Exchange {
             cause: None,
             call,
             grpc_status: NO_STATUS,
-        };
-        exchange.count_choice();
-        exchange
+        }
     }
 
-    /// It goes to another pool than was decided first, and counts as that one's from now on.
+    /// It goes to another pool than was decided for, and is one of that pool's from now on.
     pub fn moved(&mut self, choice: Choice) {
         self.decision.choice = choice;
-        self.count_choice();
-    }
-
-    fn count_choice(&self) {
-        let choice = self.decision.choice;
-        let counts = self.local.snapshot.counts(self.decision.route);
-        if let (Some(cell), Some(reason)) = (counts.cell(choice.arm, choice.pool), choice.reason)
-            && let Some(counter) =
-                cell.choice.shards.of(self.proxy.worker).reasons.get(reason.index())
-        {
-            counter.increment();
-        }
     }
 
     /// Whether it is a gRPC call.

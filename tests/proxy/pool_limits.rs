@@ -346,28 +346,32 @@ async fn who_waits_goes_to_the_fallback_when_the_last_endpoint_goes_away() {
             let labels = [("pool", pool), ("code", "200")];
             app.metric_is("serin_requests_total", &labels, requests).await;
         }
-        let moved = [("pool", "second"), ("reason", "fallback")];
-        app.metric_is("serin_decisions_total", &moved, 2.0).await;
+        // What was decided stays so.
+        app.metric_is("serin_decisions_total", &[("pool", "only")], 3.0).await;
+        app.metric_is("serin_decisions_total", &[("pool", "second")], 0.0).await;
     }
 }
 
 #[tokio::test]
-async fn who_has_nowhere_to_go_waits_for_an_endpoint_to_come_back() {
+async fn who_has_nowhere_to_go_waits_for_an_endpoint_of_any_pool() {
     let (gate, second) = (Gate::new().await, Origin::named("second").await);
-    let only = [gate.origin.address];
-    let app = App::start(&falling_back(&only, &[second.address], "")).await;
-    let client = H2Client::connect(app.address).await;
-    let held = asking(&client);
-    gate.has(1).await;
-    let waiting = asking(&client);
-    pending(&app, 1.0).await;
-    app.reload(&falling_back(&[], &[], "")).await;
-    // The worker has seen it.
-    assert_eq!(statuses(vec![asking(&client)]).await, [503]);
-    app.reload(&falling_back(&only, &[], "")).await;
-    pending(&app, 1.0).await;
-    gate.let_through(2);
-    assert_eq!(statuses(vec![held, waiting]).await, [200; 2]);
+    let (only, second) = ([gate.origin.address], [second.address]);
+    for (only_later, second_later) in [(&only[..], &[][..]), (&[], &second)] {
+        let app = App::start(&falling_back(&only, &[], "")).await;
+        let client = H2Client::connect(app.address).await;
+        let held = asking(&client);
+        gate.has(1).await;
+        let waiting = asking(&client);
+        pending(&app, 1.0).await;
+        app.reload(&falling_back(&[], &[], "")).await;
+        // The worker has seen it.
+        assert_eq!(statuses(vec![asking(&client)]).await, [503]);
+        app.reload(&falling_back(only_later, second_later, "")).await;
+        // The place in the pool is still taken.
+        pending(&app, if second_later.is_empty() { 1.0 } else { 0.0 }).await;
+        gate.let_through(if second_later.is_empty() { 2 } else { 1 });
+        assert_eq!(statuses(vec![held, waiting]).await, [200; 2]);
+    }
 }
 
 #[tokio::test]
@@ -430,6 +434,62 @@ async fn requests_from_before_the_limit_count_too() {
     pending(&app, 1.0).await;
     gate.let_through(4);
     assert_eq!(statuses(requests).await, [200; 12]);
+}
+
+#[tokio::test]
+async fn requests_at_endpoints_that_have_left_count_too() {
+    let (old, new) = (Gate::new().await, Gate::new().await);
+    let none = "limits: { requests: 0 }";
+    let app = App::start(&pool_with(old.origin.address, none, "")).await;
+    let client = H2Client::connect(app.address).await;
+    let mut requests: Vec<_> = (0..2).map(|_| asking(&client)).collect();
+    old.has(2).await;
+    app.reload(&pool_with(new.origin.address, none, "")).await;
+    requests.push(asking(&client));
+    new.has(1).await;
+    let limits = "limits: { requests: 3, pendingTimeout: 1h }";
+    app.reload(&pool_with(new.origin.address, limits, "")).await;
+    requests.push(asking(&client));
+    pending(&app, 1.0).await;
+    old.let_through(1);
+    new.has(2).await;
+    requests.push(asking(&client));
+    pending(&app, 1.0).await;
+    old.let_through(1);
+    new.has(3).await;
+    new.let_through(3);
+    assert_eq!(statuses(requests).await, [200; 5]);
+}
+
+#[tokio::test]
+async fn a_request_from_before_the_limit_that_fails_gives_its_place_back() {
+    let gate = Arc::new(Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let origin = Origin::start(move |mut connection| {
+        let gate = Arc::clone(&held);
+        async move {
+            while let Ok((head, _)) = connection.request().await {
+                if head.target() == "/fails" {
+                    // The connection breaks without an answer.
+                    gate.acquire().await.unwrap().forget();
+                    return;
+                }
+                connection.answer("one").await;
+            }
+        }
+    })
+    .await;
+    let retry = "retry: { attempts: 1, on: [503] }";
+    let app = App::start(&pool_with(origin.address, "limits: { requests: 0 }", retry)).await;
+    let mut failing = app.connect().await;
+    failing.send("GET /fails HTTP/1.1\r\nhost: a.test\r\n\r\n").await;
+    eventually("it is at the origin", async || origin.requests() == 1).await;
+    let limited = "limits: { requests: 1, pending: 0 }";
+    app.reload(&pool_with(origin.address, limited, retry)).await;
+    eventually("it counts", async || app.get("/").await.status == 503).await;
+    gate.add_permits(1);
+    assert_eq!(failing.response().await.unwrap().status, 502);
+    eventually("it counts no more", async || app.get("/").await.status == 200).await;
 }
 
 #[tokio::test]

@@ -1,18 +1,39 @@
 //! The way of a request into a pool that takes only so many at one time.
 
 use super::LocalPool;
+use super::terms::Terms;
 use crate::base::clock;
 use crate::telemetry::events::Overflow;
 use crate::upstream::limits::Overloaded;
 use crate::upstream::quota::Permit;
+use std::rc::Rc;
 
 /// The right to send a request, and to repeat it, to the endpoints of a pool; given back when
 /// dropped.
 #[derive(Debug, Default)]
-pub struct Admitted(#[expect(dead_code, reason = "only kept")] Option<Permit>);
+pub struct Admitted(#[expect(dead_code, reason = "only kept")] Right);
+
+#[derive(Debug, Default)]
+enum Right {
+    /// It has none yet.
+    #[default]
+    None,
+    /// One of so many.
+    Counted(#[expect(dead_code, reason = "only kept")] Permit),
+    /// There was no limit when it came.
+    Free(Rc<Terms>),
+}
+
+impl Drop for Right {
+    fn drop(&mut self) {
+        if let Self::Free(terms) = self {
+            terms.leave();
+        }
+    }
+}
 
 impl LocalPool {
-    /// Whether a request may have to wait until it is let in.
+    /// Whether a request may have to wait until it is let in, as far as this worker knows.
     pub fn limits_requests(&self) -> bool {
         self.terms.limits_requests()
     }
@@ -21,25 +42,21 @@ impl LocalPool {
     pub fn admit(&self) -> Option<Admitted> {
         self.refresh();
         if !self.limits_requests() {
-            return Some(Admitted(None));
+            self.terms.enter();
+            return Some(Admitted(Right::Free(Rc::clone(&self.terms))));
         }
-        self.pool.limiter.requests.take().map(|permit| Admitted(Some(permit)))
+        self.pool.limiter.requests.take().map(|permit| Admitted(Right::Counted(permit)))
     }
 
-    /// Waits until there is no endpoint that takes requests.
-    pub async fn emptied(&self) {
-        while self.has_untried(&[]) {
-            self.emptied.notified().await;
-        }
+    /// Waits until this worker takes over something that has changed in the pool.
+    pub fn changed(&self) -> impl Future<Output = ()> + '_ {
+        self.changed.notified()
     }
 
     /// Lets a request in when it is its turn.
     pub async fn admit_later(&self) -> Result<Admitted, Overloaded> {
         let pending = self.terms.begin_waiting(Overflow::Requests)?;
         let ticket = self.pool.limiter.requests.queue(None, clock::now());
-        let permit = pending.wait(ticket).await?;
-        // If the limit has gone meanwhile, it is one of those that are not counted.
-        self.refresh();
-        Ok(Admitted(self.limits_requests().then_some(permit)))
+        pending.wait(ticket).await.map(|permit| Admitted(Right::Counted(permit)))
     }
 }

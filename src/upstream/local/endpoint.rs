@@ -46,8 +46,6 @@ pub struct LocalEndpoint {
 pub struct Place {
     endpoint: Rc<LocalEndpoint>,
     purpose: Purpose,
-    /// Whether the pool's requests were limited when it was taken.
-    limited: bool,
     /// The request's place in the pool, once it stays at this endpoint.
     admitted: Admitted,
 }
@@ -196,9 +194,8 @@ impl LocalEndpoint {
 impl Place {
     pub(super) fn new(endpoint: Rc<LocalEndpoint>, taken: Option<Instant>) -> Self {
         endpoint.occupy(1);
-        let limited = endpoint.terms.begin();
         let purpose = taken.map_or(Purpose::Nothing, Purpose::Latency);
-        Self { endpoint, purpose, limited, admitted: Admitted::default() }
+        Self { endpoint, purpose, admitted: Admitted::default() }
     }
 
     /// A place whose attempt decides about the endpoint's return.
@@ -237,6 +234,5 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.endpoint.occupy(-1);
-        self.endpoint.terms.end(self.limited);
     }
 }

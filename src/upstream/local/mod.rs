@@ -87,8 +87,8 @@ pub struct LocalPool {
     version: Cell<u64>,
     endpoints: RefCell<Vec<Rc<LocalEndpoint>>>,
     usable: RefCell<Usable>,
-    /// Tells those who wait that none is usable any more.
-    emptied: Notify,
+    /// Tells those who wait for an endpoint to come or go.
+    changed: Notify,
     /// Endpoints that are ejected, while nothing else speaks against them.
     ejected: RefCell<Vec<Rc<LocalEndpoint>>>,
     trials: Trials,
@@ -158,7 +158,7 @@ impl LocalPool {
             version: Cell::new(u64::MAX),
             endpoints: RefCell::default(),
             usable: RefCell::default(),
-            emptied: Notify::new(),
+            changed: Notify::new(),
             ejected: RefCell::default(),
             trials: Trials::default(),
             weighing: Cell::new(None),
@@ -302,9 +302,7 @@ impl LocalPool {
             local.endpoint.is_usable() || (ignores_health && is_there)
         };
         self.usable.borrow_mut().endpoints = endpoints.iter().filter(is_taken).cloned().collect();
-        if self.usable.borrow().endpoints.is_empty() {
-            self.emptied.notify_waiters();
-        }
+        self.changed.notify_waiters();
         self.slow_start.set(current.settings.slow_start);
         self.weigh(clock::now());
     }

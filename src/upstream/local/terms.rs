@@ -25,9 +25,9 @@ pub(in crate::upstream) struct Terms {
     limits: Cell<PoolLimitsConfig>,
     keep_alive: Cell<KeepAliveConfig>,
     endpoints: RefCell<Vec<Weak<LocalEndpoint>>>,
-    /// How many attempts go on that were begun while requests were limited.
-    limited: Cell<usize>,
-    /// The places in the pool of requests in flight that came before the limit.
+    /// How many requests are in the pool that came while there was no limit of them.
+    free: Cell<usize>,
+    /// What counts them once there is one, a permit for each.
     before: RefCell<Vec<Permit>>,
     /// Gives idle connections up for others; only there while connections are limited.
     yielding: RefCell<Option<AbortHandle>>,
@@ -46,7 +46,7 @@ impl Terms {
             limits: Cell::new(settings.limits),
             keep_alive: Cell::new(settings.keep_alive),
             endpoints: RefCell::default(),
-            limited: Cell::new(0),
+            free: Cell::new(0),
             before: RefCell::default(),
             yielding: RefCell::default(),
         }
@@ -57,7 +57,6 @@ impl Terms {
         let limited = self.limits_requests();
         self.limits.set(settings.limits);
         if limited != self.limits_requests() {
-            // Without a limit nobody is counted.
             self.before.replace(if limited { Vec::new() } else { self.seize() });
         }
         self.keep_alive.set(settings.keep_alive);
@@ -77,32 +76,20 @@ impl Terms {
         self.limits.get().requests > 0
     }
 
-    /// Begins an attempt; what is returned is to be told at its end.
-    pub(super) fn begin(&self) -> bool {
-        let limited = self.limits_requests();
-        if limited {
-            self.limited.update(|attempts| attempts + 1);
-        }
-        limited
+    /// A request comes while there is no limit.
+    pub(super) fn enter(&self) {
+        self.free.update(|requests| requests + 1);
     }
 
-    /// Ends an attempt that was begun under a limit, or was not.
-    pub(super) fn end(&self, limited: bool) {
-        if limited {
-            self.limited.update(|attempts| attempts - 1);
-        } else if self.limits_requests() {
-            drop(self.before.borrow_mut().pop());
-        }
+    /// A request goes that came so.
+    pub(super) fn leave(&self) {
+        self.free.update(|requests| requests - 1);
+        drop(self.before.borrow_mut().pop());
     }
 
-    /// Counts the attempts in flight that have no place in the pool: they were begun without a
-    /// limit.
+    /// Counts the requests that came while there was no limit.
     fn seize(&self) -> Vec<Permit> {
-        let endpoints = self.endpoints.borrow();
-        let endpoints = endpoints.iter().filter_map(Weak::upgrade);
-        let in_flight: usize = endpoints.map(|endpoint| endpoint.in_flight()).sum();
-        let without = in_flight.saturating_sub(self.limited.get());
-        (0..without).map(|_| self.pool.limiter.requests.seize()).collect()
+        (0..self.free.get()).map(|_| self.pool.limiter.requests.seize()).collect()
     }
 
     /// How long connections are used.
