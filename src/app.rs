@@ -32,7 +32,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -199,11 +199,7 @@ pub async fn bind(options: Options) -> Result<Bound, StartError> {
     let (stops, mut stopped) = mpsc::channel(1);
     let (end, ended) = oneshot::channel();
     tokio::spawn(async move {
-        let stop = tokio::select! {
-            stop = stopped.recv() => stop.unwrap_or(Stop::Soon),
-            // A change that is being taken in is given up: it may wait for endpoints.
-            never = take_in(&mut reloader, &mut announced, changes, asked) => match never {},
-        };
+        let stop = run(&mut reloader, &mut announced, changes, asked, &mut stopped).await;
         // Whoever tells it again is not heard.
         drop(stopped);
         let drained = finish(&mut reloader, &state, stop).await;
@@ -252,21 +248,49 @@ fn start_workers(
     Ok(senders)
 }
 
-/// Takes in changes for as long as it is polled; whoever asks for a reload later is told that there
-/// is none.
+/// Takes in changes until told to stop.
+async fn run(
+    reloader: &mut Reloader<AdminListener>,
+    announced: &mut Announced,
+    changes: Changes,
+    asked: mpsc::Receiver<Ask>,
+    stopped: &mut mpsc::Receiver<Stop>,
+) -> Stop {
+    let taking = AtomicBool::new(false);
+    let stop = tokio::select! {
+        stop = stopped.recv() => stop.unwrap_or(Stop::Soon),
+        // A change that is being taken in is given up: it may wait for endpoints.
+        never = take_in(reloader, announced, changes, asked, &taking) => match never {},
+    };
+    if taking.load(Ordering::Relaxed) {
+        tracing::info!("a change of the configuration is given up, as it is not in use yet");
+    }
+    stop
+}
+
+/// Takes in changes for as long as it is polled, and says while it takes one in; whoever asks for a
+/// reload after that is told that there is none.
 async fn take_in(
     reloader: &mut Reloader<AdminListener>,
     announced: &mut Announced,
     mut changes: Changes,
     mut asked: mpsc::Receiver<Ask>,
+    taking: &AtomicBool,
 ) -> Infallible {
     /// How often snapshots that are out of use are looked at.
     const FORGET: Duration = Duration::from_secs(1);
     let mut forget = tokio::time::interval(FORGET);
     loop {
+        taking.store(false, Ordering::Relaxed);
         tokio::select! {
-            () = changes.next() => drop(reloader.reload().await),
-            Some(answer) = asked.recv() => drop(answer.send(reloader.reload_asked().await)),
+            () = changes.next() => {
+                taking.store(true, Ordering::Relaxed);
+                drop(reloader.reload().await);
+            }
+            Some(answer) = asked.recv() => {
+                taking.store(true, Ordering::Relaxed);
+                drop(answer.send(reloader.reload_asked().await));
+            }
             () = reloader.certificates.changed() => reloader.reload_certificates().await,
             _ = forget.tick() => reloader.forget(),
         }

@@ -7,8 +7,10 @@ so wakes fastest: a proxy that takes four times the CPU time of a relay was fast
 
 import contextlib
 import os
+import pathlib
 import struct
 
+DRIVER = "/sys/devices/system/cpu/cpuidle/current_driver"
 LATENCY = "/dev/cpu_dma_latency"  # Linux: Documentation/power/pm_qos_interface.rst
 
 
@@ -21,9 +23,10 @@ def keep():
 
 
 def are_kept():
-    """Whether somebody sees to it; not every machine can."""
+    """Whether somebody sees to it; without a driver for idle cores nobody can."""
     try:
         with open(LATENCY, "rb", buffering=0) as file:
-            return struct.unpack("i", file.read(4)) == (0,)
+            wished = struct.unpack("i", file.read(4)) == (0,)
+        return wished and pathlib.Path(DRIVER).read_text().strip() != "none"
     except OSError:
         return False
