@@ -263,7 +263,9 @@ async fn run(
         never = take_in(reloader, announced, changes, asked, &taking) => match never {},
     };
     if taking.load(Ordering::Relaxed) {
-        tracing::info!("a change of the configuration is given up, as it is not in use yet");
+        tracing::info!(
+            "a reload is given up: the proxy is told to end, and nothing is in use of it"
+        );
     }
     stop
 }

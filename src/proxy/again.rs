@@ -1,6 +1,7 @@
 //! The attempts of a request: the first, and those after it that the route allows.
 
 use super::attempt::{Answer, Failure, Means, Repeat, attempt};
+use super::decide::Usability;
 use super::error::Error;
 use super::exchange::Exchange;
 use super::retry::Retry;
@@ -38,7 +39,7 @@ pub(super) struct Way {
 /// Where a request would go without the pool that was decided for.
 #[derive(Debug)]
 pub(super) struct Elsewhere {
-    /// Without that pool, without the next one too, and so on.
+    /// The best way comes first. For who may have to wait, that to the pool itself is among them.
     pub(super) ways: Vec<Onward>,
     /// Whether a retry may leave for there too.
     pub(super) retries: bool,
@@ -123,31 +124,30 @@ impl Judge<'_> {
     }
 }
 
-/// The first of these ways whose pool has an endpoint, and those after it.
-fn usable<'w>(local: &LocalSnapshot, ways: &'w [Onward]) -> Option<(&'w Onward, &'w [Onward])> {
-    let leads = |onward: &Onward| {
+/// The best of these ways: the first whose pool has an endpoint, one that health speaks for as long
+/// as there is any.
+fn best<'w>(
+    local: &LocalSnapshot,
+    ways: impl Iterator<Item = &'w Onward> + Clone,
+) -> Option<&'w Onward> {
+    let leads = |onward: &&Onward| {
         local.pool(onward.way.pool).is_some_and(|(pool, _)| pool.has_untried(&[]))
     };
-    let at = ways.iter().position(leads)?;
-    Some((ways.get(at)?, ways.get(at + 1..)?))
+    let sound =
+        |onward: &&Onward| local.snapshot.usability_again(onward.way.pool) == Usability::Usable;
+    ways.clone().filter(sound).find(leads).or_else(|| ways.into_iter().find(leads))
 }
 
-/// Waits until a pool has no endpoint left and there is a way to one that has; the first such way,
-/// and those after it.
-async fn onward<'w>(
-    local: &LocalSnapshot,
-    pool: &LocalPool,
-    ways: &'w [Onward],
-) -> (&'w Onward, &'w [Onward]) {
+/// Waits until a pool has no endpoint left and there is a way to one that has.
+async fn onward<'w>(local: &LocalSnapshot, pool: &LocalPool, ways: &'w [Onward]) -> &'w Onward {
     loop {
         if !pool.has_untried(&[])
-            && let Some(found) = usable(local, ways)
+            && let Some(onward) = best(local, ways.iter())
         {
-            return found;
+            return onward;
         }
-        let others = ways.iter().filter_map(|onward| local.pool(onward.way.pool));
-        let pools = std::iter::once(pool).chain(others.map(|(other, _)| &**other));
-        select_all(pools.map(|pool| Box::pin(pool.changed()))).await;
+        let pools = ways.iter().filter_map(|onward| local.pool(onward.way.pool));
+        select_all(pools.map(|(pool, _)| Box::pin(pool.changed()))).await;
     }
 }
 
@@ -195,7 +195,7 @@ impl<'a> Delivery<'a> {
 
     /// Whether it has left the pool that was decided for.
     fn has_left(&self) -> bool {
-        !std::ptr::eq(self.way, &raw const self.manner.way)
+        self.way.pool != self.manner.way.pool
     }
 
     /// Enters the pool that was decided for; or, if the request still waits for its place there
@@ -208,16 +208,17 @@ impl<'a> Delivery<'a> {
         }
         // Who decides about an endpoint's return has its place at that one.
         let elsewhere = self.manner.elsewhere.as_deref().filter(|_| self.trial.is_none());
-        let mut ways = elsewhere.map_or(&[][..], |elsewhere| &elsewhere.ways);
+        let Some(Elsewhere { ways, .. }) = elsewhere else {
+            return self.enter(pool).await.map(|()| first);
+        };
         // In a box, because most requests need no room for this.
         Box::pin(async {
             loop {
-                let entering @ (pool, _) = self.pool()?;
-                let (local, left) = (self.local, ways);
+                let (entering @ (pool, _), local) = (self.pool()?, self.local);
                 tokio::select! {
                     biased;
-                    (onward, rest) = onward(local, pool, left) => {
-                        (self.way, self.started, ways) = (&onward.way, clock::now(), rest);
+                    onward = onward(local, pool, ways) => {
+                        (self.way, self.started) = (&onward.way, clock::now());
                         self.exchange.moved(onward.choice);
                     }
                     entered = self.enter(pool) => return entered.map(|()| entering),
@@ -339,7 +340,8 @@ impl<'a> Delivery<'a> {
     async fn leave(&mut self) {
         let elsewhere = self.manner.elsewhere.as_deref().filter(|elsewhere| elsewhere.retries);
         let Some(elsewhere) = elsewhere else { return };
-        let Some((onward, _)) = usable(self.local, &elsewhere.ways) else { return };
+        let others = elsewhere.ways.iter().filter(|onward| onward.way.pool != self.way.pool);
+        let Some(onward) = best(self.local, others) else { return };
         if let Some((pool, _)) = self.local.pool(onward.way.pool)
             && self.enter(pool).await.is_ok()
         {

@@ -253,8 +253,8 @@ fn way(snapshot: &Snapshot, pool: PoolIndex, head: &Head<'_>) -> Way {
 }
 
 /// Where a request would go without the pool that was decided for, if it may leave it: for a retry,
-/// or because it may have to wait there, until the last endpoint is gone. By then another pool may
-/// have none either, so all ways are of interest.
+/// or because it has to wait there, until the last endpoint is gone. By then others may have come
+/// and gone, so all ways are of interest, the first one too.
 fn elsewhere(
     proxy: &Proxy,
     local: &LocalSnapshot,
@@ -264,12 +264,15 @@ fn elsewhere(
     let snapshot = &*local.snapshot;
     let first = decision.choice.pool?;
     let retries = may_leave(snapshot, decision);
-    // It was asked for what it has right before.
-    let waits = local.pool(first)?.0.limits_requests();
+    let waits = local.pool(first)?.0.is_full();
     if !retries && !waits {
         return None;
     }
+    let onward = |pool, choice| Onward { way: way(snapshot, pool, head), choice };
     let (mut passed, mut ways) = (vec![first], Vec::new());
+    if waits {
+        ways.push(onward(first, decision.choice));
+    }
     loop {
         let others = |pool| match passed.contains(&pool) {
             true => Usability::Unusable,
@@ -279,8 +282,7 @@ fn elsewhere(
         let random = Some(proxy.random());
         let choice = choose(snapshot, decision.route, head, &others, random).choice;
         let Some(pool) = choice.pool else { break };
-        let choice = Choice { reason: Some(Reason::Fallback), ..choice };
-        ways.push(Onward { way: way(snapshot, pool, head), choice });
+        ways.push(onward(pool, Choice { reason: Some(Reason::Fallback), ..choice }));
         if !waits {
             break;
         }

@@ -53,6 +53,7 @@ mod outlier;
 mod outliving;
 mod paths;
 mod pool_limits;
+mod pool_lines;
 mod proxy_protocol;
 #[cfg(feature = "kube")]
 mod rbac;

@@ -1,11 +1,10 @@
 //! The most that a pool is asked for at one time: exact whatever the workers do, and fair.
 
 use crate::support::{
-    App, H2Client, H2Origin, Load, Origin, config, eventually, nobody, pool_of, pool_with, within,
+    App, H2Client, H2Origin, Load, Origin, eventually, nobody, pool_of, pool_with, within,
 };
 use h2::server::Builder;
 use http::{Request, StatusCode};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -38,14 +37,14 @@ impl Census {
 }
 
 /// An origin that answers as many requests as it is told, and counts those that wait for it.
-struct Gate {
-    origin: Origin,
+pub(crate) struct Gate {
+    pub(crate) origin: Origin,
     open: Arc<Semaphore>,
     census: Census,
 }
 
 impl Gate {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let (open, census) = (Arc::new(Semaphore::new(0)), Census::default());
         let (gate, counted) = (Arc::clone(&open), census.clone());
         let origin = Origin::start(move |mut connection| {
@@ -64,12 +63,12 @@ impl Gate {
     }
 
     /// Answers so many requests.
-    fn let_through(&self, requests: usize) {
+    pub(crate) fn let_through(&self, requests: usize) {
         self.open.add_permits(requests);
     }
 
     /// Waits until so many requests are there.
-    async fn has(&self, requests: usize) {
+    pub(crate) async fn has(&self, requests: usize) {
         eventually("they are at the origin", async || self.census.inside() == requests).await;
     }
 
@@ -83,12 +82,12 @@ impl Gate {
 }
 
 /// A request on its way.
-fn asking(client: &H2Client) -> JoinHandle<StatusCode> {
+pub(crate) fn asking(client: &H2Client) -> JoinHandle<StatusCode> {
     let client = client.clone();
     tokio::spawn(async move { client.get("/").await.unwrap().head.status() })
 }
 
-async fn statuses(requests: Vec<JoinHandle<StatusCode>>) -> Vec<u16> {
+pub(crate) async fn statuses(requests: Vec<JoinHandle<StatusCode>>) -> Vec<u16> {
     let mut statuses = Vec::new();
     for request in requests {
         statuses.push(within(request).await.unwrap().as_u16());
@@ -96,7 +95,7 @@ async fn statuses(requests: Vec<JoinHandle<StatusCode>>) -> Vec<u16> {
     statuses
 }
 
-async fn pending(app: &App, requests: f64) {
+pub(crate) async fn pending(app: &App, requests: f64) {
     app.metric_is("serin_pool_pending_requests", &[("pool", "only")], requests).await;
 }
 
@@ -312,68 +311,6 @@ async fn a_retry_needs_no_further_place() {
 
 /// A configuration whose pool `only`, with these endpoints, takes one request at a time, and whose
 /// fallback is another; `more` is settings of that one.
-fn falling_back(only: &[SocketAddr], second: &[SocketAddr], more: &str) -> String {
-    let route = "  - { name: all, split: [{ to: only }], fallback: second }";
-    // In this order they change.
-    config(&[("second", second), ("only", only)], route)
-        .replace("] }\n  - { name: only", &format!("]{more} }}\n  - {{ name: only"))
-        .replace("] }\nroutes", "], limits: { requests: 1, pendingTimeout: 1h } }\nroutes")
-}
-
-#[tokio::test]
-async fn who_waits_goes_to_the_fallback_when_the_last_endpoint_goes_away() {
-    let (http1, h2) = (Origin::named("http1").await, H2Origin::named("h2").await);
-    for (second, protocol, version) in
-        [(http1.address, "", "http1"), (h2.address, ", protocol: h2", "h2")]
-    {
-        let gate = Gate::new().await;
-        let yaml = |only: &[SocketAddr]| falling_back(only, &[second], protocol);
-        let app = App::start(&yaml(&[gate.origin.address])).await;
-        let held = asking(&H2Client::connect(app.address).await);
-        gate.has(1).await;
-        let (mut one, mut other) = (app.connect().await, app.connect().await);
-        one.send("GET / HTTP/1.1\r\nhost: a.test\r\n\r\n").await;
-        other.send("PUT / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 4\r\n\r\nbody").await;
-        pending(&app, 2.0).await;
-        app.reload(&yaml(&[])).await;
-        for client in [&mut one, &mut other] {
-            assert_eq!(client.response().await.unwrap().origin(), version);
-        }
-        pending(&app, 0.0).await;
-        gate.let_through(1);
-        assert_eq!(statuses(vec![held]).await, [200]);
-        for (pool, requests) in [("only", 1.0), ("second", 2.0)] {
-            let labels = [("pool", pool), ("code", "200")];
-            app.metric_is("serin_requests_total", &labels, requests).await;
-        }
-        // What was decided stays so.
-        app.metric_is("serin_decisions_total", &[("pool", "only")], 3.0).await;
-        app.metric_is("serin_decisions_total", &[("pool", "second")], 0.0).await;
-    }
-}
-
-#[tokio::test]
-async fn who_has_nowhere_to_go_waits_for_an_endpoint_of_any_pool() {
-    let (gate, second) = (Gate::new().await, Origin::named("second").await);
-    let (only, second) = ([gate.origin.address], [second.address]);
-    for (only_later, second_later) in [(&only[..], &[][..]), (&[], &second)] {
-        let app = App::start(&falling_back(&only, &[], "")).await;
-        let client = H2Client::connect(app.address).await;
-        let held = asking(&client);
-        gate.has(1).await;
-        let waiting = asking(&client);
-        pending(&app, 1.0).await;
-        app.reload(&falling_back(&[], &[], "")).await;
-        // The worker has seen it.
-        assert_eq!(statuses(vec![asking(&client)]).await, [503]);
-        app.reload(&falling_back(only_later, second_later, "")).await;
-        // The place in the pool is still taken.
-        pending(&app, if second_later.is_empty() { 1.0 } else { 0.0 }).await;
-        gate.let_through(if second_later.is_empty() { 2 } else { 1 });
-        assert_eq!(statuses(vec![held, waiting]).await, [200; 2]);
-    }
-}
-
 #[tokio::test]
 async fn other_numbers_hold_from_the_reload_on_and_touch_nothing_in_flight() {
     let gate = Gate::new().await;

@@ -33,15 +33,16 @@ impl Drop for Right {
 }
 
 impl LocalPool {
-    /// Whether a request may have to wait until it is let in, as far as this worker knows.
-    pub fn limits_requests(&self) -> bool {
-        self.terms.limits_requests()
+    /// Whether a request that comes now has to wait until it is let in.
+    pub fn is_full(&self) -> bool {
+        self.refresh();
+        self.terms.limits_requests() && !self.pool.limiter.requests.has_room()
     }
 
     /// Lets a request in, if it need not wait.
     pub fn admit(&self) -> Option<Admitted> {
         self.refresh();
-        if !self.limits_requests() {
+        if !self.terms.limits_requests() {
             self.terms.enter();
             return Some(Admitted(Right::Free(Rc::clone(&self.terms))));
         }

@@ -25,7 +25,8 @@ pub(in crate::upstream) struct Terms {
     limits: Cell<PoolLimitsConfig>,
     keep_alive: Cell<KeepAliveConfig>,
     endpoints: RefCell<Vec<Weak<LocalEndpoint>>>,
-    /// How many requests are in the pool that came while there was no limit of them.
+    /// How many requests are in the pool that came while there was no limit of them; not those from
+    /// before it was away from the configuration.
     free: Cell<usize>,
     /// What counts them once there is one, a permit for each.
     before: RefCell<Vec<Permit>>,
