@@ -146,8 +146,9 @@ async fn onward<'w>(local: &LocalSnapshot, pool: &LocalPool, ways: &'w [Onward])
         {
             return onward;
         }
-        let pools = ways.iter().filter_map(|onward| local.pool(onward.way.pool));
-        select_all(pools.map(|(pool, _)| Box::pin(pool.changed()))).await;
+        let others = ways.iter().filter_map(|onward| local.pool(onward.way.pool));
+        let pools = std::iter::once(pool).chain(others.map(|(other, _)| &**other));
+        select_all(pools.map(|pool| Box::pin(pool.changed()))).await;
     }
 }
 
