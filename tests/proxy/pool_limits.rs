@@ -340,6 +340,15 @@ async fn other_numbers_hold_from_the_reload_on_and_touch_nothing_in_flight() {
     assert_eq!(statuses(requests).await, [200; 12]);
 }
 
+/// Answers a request for each of these, after which so many are at the origin and so many wait.
+async fn one_by_one<const N: usize>(app: &App, gate: &Gate, steps: [(usize, f64); N]) {
+    for (left, waiting) in steps {
+        gate.let_through(1);
+        pending(app, waiting).await;
+        gate.has(left).await;
+    }
+}
+
 #[tokio::test]
 async fn requests_from_before_the_limit_count_too() {
     let gate = Gate::new().await;
@@ -351,22 +360,14 @@ async fn requests_from_before_the_limit_count_too() {
     app.reload(&limited(2)).await;
     requests.extend((0..4).map(|_| asking(&client)));
     pending(&app, 4.0).await;
-    for (left, waiting) in [(3, 4.0), (2, 4.0), (2, 3.0), (2, 2.0)] {
-        gate.let_through(1);
-        pending(&app, waiting).await;
-        gate.has(left).await;
-    }
+    one_by_one(&app, &gate, [(3, 4.0), (2, 4.0), (2, 3.0), (2, 2.0)]).await;
     // Without a limit nobody is counted, and with another everybody is, once.
     app.reload(&limited(0)).await;
     gate.has(4).await;
     app.reload(&limited(3)).await;
     requests.extend((0..2).map(|_| asking(&client)));
     pending(&app, 2.0).await;
-    for (left, waiting) in [(3, 2.0), (3, 1.0), (3, 0.0), (2, 0.0)] {
-        gate.let_through(1);
-        pending(&app, waiting).await;
-        gate.has(left).await;
-    }
+    one_by_one(&app, &gate, [(3, 2.0), (3, 1.0), (3, 0.0), (2, 0.0)]).await;
     requests.extend((0..2).map(|_| asking(&client)));
     pending(&app, 1.0).await;
     gate.let_through(4);

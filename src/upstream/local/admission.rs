@@ -33,9 +33,9 @@ impl Drop for Right {
 }
 
 impl LocalPool {
-    /// Whether a request that comes now has to wait until it is let in.
+    /// Whether a request that comes now has to wait until it is let in. To be asked right after
+    /// [`LocalPool::offer`], which takes over what has changed.
     pub fn is_full(&self) -> bool {
-        self.refresh();
         self.terms.limits_requests() && !self.pool.limiter.requests.has_room()
     }
 
